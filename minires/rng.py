@@ -1,0 +1,48 @@
+"""Random numbers: one default generator, seeded in one place.
+
+Weights are drawn from the default generator; shuffling and augmentation have generators of their
+own, so that asking for one more random weight never changes the order of the data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["default_generator", "get_state", "manual_seed", "set_state", "spawn"]
+
+_default = np.random.default_rng()
+
+
+def manual_seed(seed: int) -> np.random.Generator:
+    """Seed the default generator and return it.
+
+    >>> manual_seed(0).integers(100), manual_seed(0).integers(100)
+    (np.int64(85), np.int64(85))
+    """
+    _default.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+    return _default
+
+
+def default_generator() -> np.random.Generator:
+    """The generator that weight initialisation, dropout and ``mr.randn`` draw from."""
+    return _default
+
+
+def spawn() -> np.random.Generator:
+    """A new generator seeded by one draw from the default one.
+
+    However many numbers are then drawn from it, the default generator has moved by that one draw.
+    """
+    return np.random.default_rng(int(_default.integers(2**63)))
+
+
+def get_state() -> dict[str, Any]:
+    """The state of the default generator, to be given back to :func:`set_state`."""
+    return dict(_default.bit_generator.state)
+
+
+def set_state(state: dict[str, Any]) -> None:
+    """Put the default generator back where :func:`get_state` found it."""
+    _default.bit_generator.state = state
