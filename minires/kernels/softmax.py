@@ -1,0 +1,125 @@
+"""Softmax and cross-entropy: whole arrays at a time, shifted by the maximum, so nothing overflows.
+
+Where the numbers leave the line (inf logits) the answer is NaN, quietly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minires.device import Array, array_module
+from minires.kernels.geometry import check_cross_entropy, check_grad_out
+
+__all__ = ["cross_entropy", "cross_entropy_grad", "log_softmax", "softmax"]
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    """Positive numbers that sum to 1 along an axis.
+
+        out = exp(x - max x) / sum exp(x - max x)
+        grad_x = out * (grad_out - sum(grad_out * out))          sums along the axis
+
+    Args:
+        x: floats of any shape.
+        axis: the axis along which the results sum to 1.
+
+    Returns:
+        An array like ``x``.
+
+    >>> softmax(np.array([1e4, 1e4]))
+    array([0.5, 0.5])
+    """
+    xp = array_module(x)
+    out = _shift_by_max(x, axis)
+    xp.exp(out, out=out)
+    out /= out.sum(axis=axis, keepdims=True)
+    return out
+
+
+def log_softmax(x: Array, axis: int = -1) -> Array:
+    """The logarithm of softmax, without the rounding of going through it.
+
+        out = x - max x - log sum exp(x - max x)
+        grad_x = grad_out - exp(out) * sum(grad_out)             sums along the axis
+
+    Args:
+        x: floats of any shape.
+        axis: the axis along which the probabilities sum to 1.
+
+    Returns:
+        An array like ``x``.
+
+    >>> log_softmax(np.array([0.0, -1e4]))
+    array([     0., -10000.])
+    """
+    xp = array_module(x)
+    out = _shift_by_max(x, axis)
+    if x.size == 0:  # the sum over no classes is 0, which has no logarithm
+        return out
+    out -= xp.log(xp.exp(out).sum(axis=axis, keepdims=True))
+    return out
+
+
+def cross_entropy(logits: Array, target: Array) -> Array:
+    """How surprised the predicted probabilities are by the true class, for each sample.
+
+        losses[n] = log sum_c exp(logits[n, c]) - logits[n, target[n]]
+        grad_logits[n] = grad_losses[n] * (softmax(logits[n]) - one_hot(target[n]))
+
+    Args:
+        logits: floats (N, C).
+        target: whole numbers (N,) from 0 to C - 1.
+
+    Returns:
+        losses (N,), not averaged.
+
+    Raises:
+        ShapeError: shapes, or a class, that do not fit.
+        DTypeError: a target that does not hold whole numbers.
+
+    >>> cross_entropy(np.array([[0.0, 0.0]]), np.array([1])).round(4)  # log 2
+    array([0.6931])
+    """
+    check_cross_entropy(logits, target)
+    if logits.size == 0:
+        return logits.sum(axis=1)
+    xp = array_module(logits)
+    shifted = _shift_by_max(logits, axis=1)  # (N, C), 0 or less
+    picked = shifted[xp.arange(len(target)), target]  # (N,)
+    return xp.log(xp.exp(shifted).sum(axis=1)) - picked
+
+
+def cross_entropy_grad(grad_losses: Array, logits: Array, target: Array) -> Array:
+    """Gradient of cross_entropy by the logits: the probabilities, less 1 at the true class.
+
+        grad_logits[n] = grad_losses[n] * (softmax(logits[n]) - one_hot(target[n]))
+
+    Args:
+        grad_losses: (N,).
+        logits: floats (N, C).
+        target: whole numbers (N,) from 0 to C - 1.
+
+    Returns:
+        grad_logits (N, C).
+
+    Raises:
+        ShapeError, DTypeError: as cross_entropy does.
+
+    >>> cross_entropy_grad(np.array([1.0]), np.array([[0.0, 0.0]]), np.array([1]))
+    array([[ 0.5, -0.5]])
+    """
+    check_cross_entropy(logits, target)
+    check_grad_out("cross_entropy_grad", grad_losses, target.shape)
+    grad = softmax(logits, axis=1)
+    grad[array_module(logits).arange(len(target)), target] -= 1.0
+    with np.errstate(over="ignore", invalid="ignore"):  # inf * 0 is NaN
+        grad *= grad_losses[:, None]
+    return grad
+
+
+def _shift_by_max(x: Array, axis: int) -> Array:
+    """x - max x: a new array, 0 at the maximum."""
+    if x.size == 0:
+        return x.copy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        return x - x.max(axis=axis, keepdims=True)
