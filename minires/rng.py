@@ -12,7 +12,7 @@ import numpy as np
 
 __all__ = ["default_generator", "get_state", "manual_seed", "set_state", "spawn"]
 
-_default = np.random.default_rng()
+_default: np.random.Generator | None = None
 
 
 def manual_seed(seed: int) -> np.random.Generator:
@@ -21,12 +21,16 @@ def manual_seed(seed: int) -> np.random.Generator:
     >>> manual_seed(0).integers(100), manual_seed(0).integers(100)
     (np.int64(85), np.int64(85))
     """
-    _default.bit_generator.state = np.random.default_rng(seed).bit_generator.state
-    return _default
+    generator = default_generator()
+    generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+    return generator
 
 
 def default_generator() -> np.random.Generator:
     """The generator that weight initialisation, dropout and ``mr.randn`` draw from."""
+    global _default
+    if _default is None:  # made at first use: numpy.random takes 10 ms to import
+        _default = np.random.default_rng()
     return _default
 
 
@@ -35,14 +39,14 @@ def spawn() -> np.random.Generator:
 
     However many numbers are then drawn from it, the default generator has moved by that one draw.
     """
-    return np.random.default_rng(int(_default.integers(2**63)))
+    return np.random.default_rng(int(default_generator().integers(2**63)))
 
 
 def get_state() -> dict[str, Any]:
     """The state of the default generator, to be given back to :func:`set_state`."""
-    return dict(_default.bit_generator.state)
+    return dict(default_generator().bit_generator.state)
 
 
 def set_state(state: dict[str, Any]) -> None:
     """Put the default generator back where :func:`get_state` found it."""
-    _default.bit_generator.state = state
+    default_generator().bit_generator.state = state

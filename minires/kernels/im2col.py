@@ -15,7 +15,7 @@ Shapes, with G groups, K = C/G * KH*KW and L = OH*OW:
 from __future__ import annotations
 
 from minires.device import Array, array_module
-from minires.kernels.geometry import Pair, check_conv2d, pair
+from minires.kernels.geometry import Pair, check_conv2d, check_grad_out, pair
 from minires.kernels.parallel import map_chunks
 
 __all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight"]
@@ -53,7 +53,7 @@ def conv2d(
         if bias is not None:
             part += bias[:, None, None]
 
-    map_chunks(work, N, _bytes_each(weight, OH, OW, groups))
+    map_chunks(work, N, _bytes_each(weight, OH, OW, groups), blas=True)
     return out
 
 
@@ -76,9 +76,12 @@ def conv2d_grad_input(
            [1., 2., 1.]])
     """
     stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
+    OH, OW = check_conv2d(
+        x_shape, weight, None, stride, padding, dilation, groups, operation="conv2d_grad_input"
+    )
     N, C, H, W = x_shape
     C_out, _, KH, KW = weight.shape
-    OH, OW = grad_out.shape[2:]
+    check_grad_out("conv2d_grad_input", grad_out, (N, C_out, OH, OW))
     xp = array_module(grad_out)
     PH, PW = padding
     # Padded up to where the last window ends, which can be short of the image or beyond it.
@@ -99,7 +102,7 @@ def conv2d_grad_input(
                 padded[:, :, rows, cols] += grad_columns[:, :, kh, kw]
         grad_x[piece] = padded[:, :, PH : PH + H, PW : PW + W]
 
-    map_chunks(work, N, _bytes_each(weight, OH, OW, groups))
+    map_chunks(work, N, _bytes_each(weight, OH, OW, groups), blas=True)
     return grad_x
 
 
@@ -121,8 +124,11 @@ def conv2d_grad_weight(
            [4., 4.]])
     """
     stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
+    OH, OW = check_conv2d(
+        x, weight_shape, None, stride, padding, dilation, groups, operation="conv2d_grad_weight"
+    )
     C_out, _, KH, KW = weight_shape
-    OH, OW = grad_out.shape[2:]
+    check_grad_out("conv2d_grad_weight", grad_out, (x.shape[0], C_out, OH, OW))
     xp = array_module(x)
     dtype = xp.result_type(grad_out, x)
 
@@ -132,7 +138,7 @@ def conv2d_grad_weight(
         return (g @ columns.swapaxes(2, 3)).sum(axis=0)  # (G, C_out/G, K)
 
     bytes_each = dtype.itemsize * OH * OW * (weight_shape[1] * groups * KH * KW + C_out)
-    parts = map_chunks(work, x.shape[0], bytes_each)
+    parts = map_chunks(work, x.shape[0], bytes_each, blas=True)
     return (
         sum(parts, xp.zeros((), dtype=dtype)).reshape(weight_shape)
         if parts

@@ -6,9 +6,10 @@ Ioffe and Szegedy 2015, algorithm 1.  With m = N*H*W numbers a channel:
     x_hat = (x - mean) / sqrt(var + eps)
     out = weight * x_hat + bias
 
-Chunks give their own mean and their own sum of squared deviations, which are then combined by the
-rule of Chan, Golub and LeVeque (1979), always in the order of the chunks.  That is as exact as a
-pass in float64 and needs none.
+Chunks give their own mean and their own sum of squared deviations, in two passes, of which the
+second also corrects the mean for the rounding of the first; they are then combined by the rule of
+Chan, Golub and LeVeque (1979), always in the order of the chunks.  So numbers far from zero keep
+the accuracy of their dtype, without a pass in float64.
 """
 
 from __future__ import annotations
@@ -34,27 +35,30 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
     """
     planes = _planes(x)  # (N, C, L)
     L = planes.shape[2]
+    if not x.size:
+        zeros = array_module(x).zeros(x.shape[1], dtype=x.dtype)
+        return zeros, zeros.copy()
 
     def moments(piece: slice) -> tuple[int, Array, Array]:
         part = planes[piece]
         count = part.shape[0] * L
         mean = _channel_sum(part) / count
         deviation = part - mean[:, None]
+        rest = _channel_sum(deviation) / count  # 0, but for what rounding took from the mean
         deviation *= deviation
-        return count, mean, _channel_sum(deviation)
+        squares = _channel_sum(deviation) - count * rest * rest
+        return count, mean + rest, squares.clip(min=0)  # rounding could leave -0.0000001
 
     parts = map_chunks(moments, len(planes), _bytes_each(planes))
-    if not parts:  # an empty batch
-        zeros = array_module(x).zeros(x.shape[1], dtype=x.dtype)
-        return zeros, zeros.copy()
-    count, mean, squares = parts[0]
+    count, origin, squares = parts[0]
+    mean = 0.0  # counted from origin: small numbers, which lose nothing when they are added
     for count_b, mean_b, squares_b in parts[1:]:
         total = count + count_b
-        delta = mean_b - mean
+        delta = (mean_b - origin) - mean
         mean = mean + delta * (count_b / total)
         squares = squares + squares_b + delta * delta * (count * count_b / total)
         count = total
-    return mean, squares / count
+    return origin + mean, squares / count
 
 
 def batch_norm(
@@ -87,7 +91,7 @@ def batch_norm(
     planes = _planes(x)
     scale = _scale(var, weight, eps)[:, None]
     mean = mean[:, None]
-    out = array_module(x).empty(planes.shape, dtype=scale.dtype)
+    out = array_module(x).empty(planes.shape, dtype=array_module(x).result_type(x, scale))
 
     def work(piece: slice) -> None:
         part = out[piece]
@@ -141,6 +145,10 @@ def batch_norm_grad(
     m = planes.shape[0] * planes.shape[2]
     inverse_std = 1.0 / xp.sqrt(var + eps)
     scale = _scale(var, weight, eps)[:, None]
+    dtype = xp.result_type(x, scale)
+    if not x.size:
+        zeros = xp.zeros(x.shape[1], dtype=dtype)
+        return xp.zeros(x.shape, dtype=dtype), zeros, zeros.copy()
 
     def sums(piece: slice) -> tuple[Array, Array]:
         deviation = planes[piece] - mean[:, None]
@@ -155,7 +163,7 @@ def batch_norm_grad(
         grad_weight = grad_weight + part_weight
     grad_weight = grad_weight * inverse_std
 
-    grad_x = xp.empty(planes.shape, dtype=scale.dtype)
+    grad_x = xp.empty(planes.shape, dtype=dtype)
     # scale * (g - grad_bias/m - (x - mean)*inverse_std*grad_weight/m)  =  scale*g + slope*x + shift
     slope = -scale * (inverse_std * grad_weight / m)[:, None]
     shift = -scale * (grad_bias / m)[:, None]

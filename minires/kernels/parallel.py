@@ -17,15 +17,17 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from itertools import pairwise
-from typing import Any, TypeVar
-
-from threadpoolctl import ThreadpoolController
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from minires.errors import UsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from threadpoolctl import ThreadpoolController
 
 __all__ = ["chunks", "get_num_threads", "map_chunks", "one_blas_thread", "set_num_threads"]
 
@@ -79,11 +81,12 @@ def set_num_threads(count: int) -> None:
 
     The default is the number of processors this process may use, or MINIRES_NUM_THREADS.
     """
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise UsageError(f"The number of threads must be a whole number from 1 on, not {count!r}.")
     with _regime.lock:
-        if count != _regime.threads and _regime.pool is not None:
-            _regime.pool.shutdown(wait=False)
+        if count != _regime.threads:
+            # Not shut down: another thread may be about to use it.  Its threads end when nobody
+            # refers to it any more.
             _regime.pool = None
         _regime.threads = count
 
@@ -100,9 +103,11 @@ def one_blas_thread() -> Iterator[None]:
         regime.depth += 1
         if regime.depth == 1:
             if regime.controller is None:  # looking the libraries up takes milliseconds: once
+                from threadpoolctl import ThreadpoolController
+
                 regime.controller = ThreadpoolController()
+            _let_any_thread_limit(regime.controller)
             regime.limiter = regime.controller.limit(limits=1, user_api="blas")
-            regime.limiter.__enter__()
     try:
         yield
     finally:
@@ -110,7 +115,20 @@ def one_blas_thread() -> Iterator[None]:
             regime.depth -= 1
             if regime.depth == 0:
                 limiter, regime.limiter = regime.limiter, None
-                limiter.__exit__(None, None, None)
+                _let_any_thread_limit(regime.controller)
+                limiter.restore_original_limits()
+                _let_any_thread_limit(regime.controller)
+
+
+def _let_any_thread_limit(controller: Any) -> None:
+    """Since 3.8 threadpoolctl lets the first thread set OpenBLAS's limit, and ignores the others.
+
+    Here the last to leave lifts the limit, whichever thread it is.
+    """
+    for library in controller.lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)
 
 
 def chunks(count: int, bytes_each: int) -> list[slice]:
@@ -118,8 +136,8 @@ def chunks(count: int, bytes_each: int) -> list[slice]:
 
     The cut depends on the two numbers alone, so sums over chunks have the same bits everywhere.
 
-    >>> chunks(10, 700_000)
-    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None), slice(6, 8, None), slice(8, 10, None)]
+    >>> chunks(8, 700_000)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None), slice(6, 8, None)]
     >>> chunks(10, 8)
     [slice(0, 10, None)]
     """
@@ -133,15 +151,19 @@ def chunks(count: int, bytes_each: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
-def map_chunks(work: Callable[[slice], T], count: int, bytes_each: int) -> list[T]:
+def map_chunks(
+    work: Callable[[slice], T], count: int, bytes_each: int, *, blas: bool = False
+) -> list[T]:
     """``[work(piece) for piece in chunks(count, bytes_each)]``, over the pool of threads.
 
     ``work`` must write to its own slice of an output only.  An exception in a worker is raised
-    here with its traceback.  Work called from a worker runs in that worker.
+    here with its traceback.  Work called from a worker runs in that worker.  ``blas`` says that
+    ``work`` has matrix products in it, so that a single chunk too is held to one BLAS thread.
     """
     pieces = chunks(count, bytes_each)
     if len(pieces) < 2:
-        return [work(piece) for piece in pieces]
+        with one_blas_thread() if blas else nullcontext():
+            return [work(piece) for piece in pieces]
     with one_blas_thread():
         if _regime.threads == 1 or getattr(_regime.in_worker, "yes", False):
             return [work(piece) for piece in pieces]
@@ -161,6 +183,8 @@ def map_chunks(work: Callable[[slice], T], count: int, bytes_each: int) -> list[
 
 
 def _get_pool() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
     with _regime.lock:
         if _regime.pool is None:
             _regime.pool = ThreadPoolExecutor(_regime.threads, thread_name_prefix="minires")

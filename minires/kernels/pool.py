@@ -109,16 +109,8 @@ def max_pool2d_grad_input(grad_out: Array, indices: Array, x_shape: tuple[int, .
     A place that won several windows adds them up, in reading order, so the bits are always the
     same.  Linear; its adjoint is :func:`max_pool2d_gather`.
 
-    Args:
-        grad_out: (N, C, OH, OW).
-        indices: whole numbers (N, C, OH, OW), from max_pool2d.
-        x_shape: (N, C, H, W), the shape of the input of max_pool2d.
-
-    Returns:
-        grad_x, of shape ``x_shape``.
-
-    Raises:
-        ShapeError: the shapes do not belong together.
+    grad_out and indices, whole numbers from max_pool2d, are (N, C, OH, OW); returns grad_x, of
+    shape ``x_shape`` (N, C, H, W).  Raises ShapeError if the shapes do not belong together.
 
     >>> max_pool2d_grad_input(np.array([[[[10.0, 1.0]]]]), np.array([[[[1, 1]]]]), (1, 1, 1, 3))
     array([[[[ 0., 11.,  0.]]]])

@@ -21,7 +21,7 @@ and its two channel axes swapped; the gradient by the weight is the same product
 from __future__ import annotations
 
 from minires.device import Array, array_module
-from minires.kernels.geometry import Pair, check_conv2d, pair
+from minires.kernels.geometry import Pair, check_conv2d, check_grad_out, pair
 from minires.kernels.parallel import map_chunks
 
 __all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight"]
@@ -69,7 +69,7 @@ def conv2d(
         if bias is not None:
             part += bias[:, None, None]
 
-    map_chunks(work, N, _bytes_each(x.shape, weight.shape, OH, Wp, weight.itemsize))
+    map_chunks(work, N, _bytes_each(x.shape, weight.shape, OH, Wp, weight.itemsize), blas=True)
     return out
 
 
@@ -91,7 +91,11 @@ def conv2d_grad_input(
            [1., 2., 1.]])
     """
     padding, dilation = pair(padding), pair(dilation)
+    out_size = check_conv2d(
+        x_shape, weight, None, (1, 1), padding, dilation, groups, operation="conv2d_grad_input"
+    )
     C_out, C_group, KH, KW = weight.shape
+    check_grad_out("conv2d_grad_input", grad_out, (x_shape[0], C_out, *out_size))
     turned = weight[:, :, ::-1, ::-1].reshape(groups, C_out // groups, C_group, KH, KW)
     turned = turned.swapaxes(1, 2).reshape(groups * C_group, C_out // groups, KH, KW)
     full = dilation[0] * (KH - 1) - padding[0], dilation[1] * (KW - 1) - padding[1]
@@ -117,9 +121,12 @@ def conv2d_grad_weight(
            [4., 4.]])
     """
     padding, dilation = pair(padding), pair(dilation)
+    OH, OW = check_conv2d(
+        x, weight_shape, None, (1, 1), padding, dilation, groups, operation="conv2d_grad_weight"
+    )
     xp = array_module(x)
     C_out, C_group, KH, KW = weight_shape
-    OH, OW = grad_out.shape[2:]
+    check_grad_out("conv2d_grad_weight", grad_out, (x.shape[0], C_out, OH, OW))
     Wp = x.shape[3] + 2 * padding[1]
     length = OH * Wp
     dtype = xp.result_type(grad_out, x)
@@ -141,7 +148,7 @@ def conv2d_grad_weight(
         return part
 
     bytes_each = _bytes_each(x.shape, weight_shape, OH, Wp, dtype.itemsize)
-    parts = map_chunks(work, x.shape[0], bytes_each)
+    parts = map_chunks(work, x.shape[0], bytes_each, blas=True)
     if not parts:
         return xp.zeros(weight_shape, dtype=dtype)
     total = parts[0]

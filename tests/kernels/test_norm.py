@@ -1,0 +1,135 @@
+"""Fast batch normalisation held against the textbook loops, in chunks and far from zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minires.kernels import get_num_threads, norm, parallel, reference, set_num_threads
+
+quick = settings(deadline=None, max_examples=60)
+SHAPES = st.one_of(
+    st.tuples(st.integers(1, 6), st.integers(1, 4)),
+    st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5)),
+    st.tuples(*(st.integers(1, n) for n in (5, 3, 4, 5))),
+)
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> None:
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    tolerance = 1e-4 if found.dtype == np.float32 else 1e-10
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@quick
+@given(
+    SHAPES,
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from([1, 500, 2 << 20]),
+    st.sampled_from(["C", "F"]),
+)
+def test_every_kernel_equals_the_reference_however_the_batch_is_cut(
+    shape: tuple[int, ...], seed: int, dtype: Any, chunk_bytes: int, order: Any
+) -> None:
+    rng = np.random.default_rng(seed)
+    x, g = (np.array(rng.standard_normal(shape), dtype, order=order) for _ in range(2))
+    weight, bias = (rng.standard_normal(shape[1]).astype(dtype) for _ in range(2))
+    eps = 0.1  # keeps channels of one value well behaved
+    usual, parallel.CHUNK_BYTES = parallel.CHUNK_BYTES, chunk_bytes
+    try:
+        mean, var = norm.batch_norm_stats(x)
+        for found, expected in zip((mean, var), reference.batch_norm_stats(x), strict=True):
+            same(found, expected)
+        for w, b in ((weight, bias), (None, None), (weight, None), (None, bias)):
+            out = norm.batch_norm(x, mean, var, w, b, eps=eps)
+            same(out, reference.batch_norm(x, mean, var, w, b, eps=eps))
+            for training in (True, False):
+                how = {"eps": eps, "training": training}
+                found_grads = norm.batch_norm_grad(g, x, mean, var, w, **how)
+                expected_grads = reference.batch_norm_grad(g, x, mean, var, w, **how)
+                for found, expected in zip(found_grads, expected_grads, strict=True):
+                    same(found, expected)
+    finally:
+        parallel.CHUNK_BYTES = usual
+
+
+@pytest.mark.parametrize("shape", [(4096, 3), (64, 3, 16, 16)])
+@pytest.mark.parametrize("chunk_bytes", [4096, 2 << 20])
+def test_numbers_far_from_zero_keep_the_accuracy_of_their_dtype(
+    shape: tuple[int, ...], chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", chunk_bytes)
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal(shape) + 1e4).astype(np.float32)
+    g = rng.standard_normal(shape).astype(np.float32)
+    exact_mean, exact_var = norm.batch_norm_stats(x.astype(np.float64))
+    mean, var = norm.batch_norm_stats(x)
+    # A float32 near 10^4 is known to 5e-4, and so is the mean; that moves what depends on it.
+    # (Sum of x^2 less mean^2 would lose every digit of the 1.)
+    step = 1e-3
+    np.testing.assert_allclose(mean, exact_mean, rtol=0, atol=step)
+    np.testing.assert_allclose(var, exact_var, rtol=1e-4)
+    out = norm.batch_norm(x, mean, var)
+    exact_out = norm.batch_norm(x.astype(np.float64), exact_mean, exact_var)
+    np.testing.assert_allclose(out, exact_out, rtol=0, atol=2 * step)
+    found = norm.batch_norm_grad(g, x, mean, var)
+    exact = norm.batch_norm_grad(g.astype(np.float64), x.astype(np.float64), exact_mean, exact_var)
+    np.testing.assert_allclose(found[0], exact[0], rtol=0, atol=2 * step)
+    np.testing.assert_allclose(
+        found[1], exact[1], rtol=0, atol=step * np.abs(exact[2]).max() + 0.01
+    )
+    np.testing.assert_allclose(found[2], exact[2], rtol=0, atol=step)
+
+
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", 2000)
+    rng = np.random.default_rng(0)
+    x, g = (rng.standard_normal((9, 3, 7, 5)).astype(np.float32) for _ in range(2))
+    usual, results = get_num_threads(), []
+    for count in (1, 2, 3):
+        set_num_threads(count)
+        try:
+            mean, var = norm.batch_norm_stats(x)
+            out = norm.batch_norm(x, mean, var)
+            grads = norm.batch_norm_grad(g, x, mean, var)
+        finally:
+            set_num_threads(usual)
+        results.append([a.tobytes() for a in (mean, var, out, *grads)])
+    assert results[0] == results[1] == results[2]
+
+
+def test_an_empty_batch_has_statistics_and_gradients_of_zero_like_the_reference() -> None:
+    x = np.zeros((0, 3, 2, 2), np.float32)
+    mean, var = norm.batch_norm_stats(x)
+    for found, expected in zip((mean, var), reference.batch_norm_stats(x), strict=True):
+        same(found, expected)
+    same(norm.batch_norm(x, mean, var), x)
+    for found, expected in zip(
+        norm.batch_norm_grad(x, x, mean, var),
+        reference.batch_norm_grad(x, x, mean, var),
+        strict=True,
+    ):
+        same(found, expected)
+
+
+def test_images_without_pixels_have_statistics_of_zero_like_the_reference() -> None:
+    x = np.zeros((2, 3, 0, 2))
+    for found, expected in zip(
+        norm.batch_norm_stats(x), reference.batch_norm_stats(x), strict=True
+    ):
+        same(found, expected)
+
+
+def test_float64_numbers_are_not_narrowed_by_statistics_in_float32() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 2, 3, 3))
+    mean, var = np.zeros(2, np.float32), np.ones(2, np.float32)
+    out = norm.batch_norm(x, mean, var)
+    assert out.dtype == np.float64
+    np.testing.assert_allclose(out, x / np.sqrt(1.0 + 1e-5), rtol=1e-6)
+    grad_x, grad_weight, _ = norm.batch_norm_grad(x, x, mean, var, training=False)
+    assert grad_x.dtype == grad_weight.dtype == np.float64

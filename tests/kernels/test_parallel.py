@@ -1,0 +1,335 @@
+"""Chunks over threads: the cut, exceptions, nesting, forks, and the limit on BLAS."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import minires as mr
+from minires.errors import UsageError
+from minires.functional.linalg import MatMul
+from minires.kernels import parallel
+from minires.kernels.parallel import chunks, map_chunks, one_blas_thread
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """Each test starts with two threads, whatever this machine has, and leaves none behind."""
+    usual = mr.get_num_threads()
+    mr.set_num_threads(2)
+    yield
+    mr.set_num_threads(usual)
+    assert parallel._regime.depth == 0
+
+
+def blas_threads() -> list[int]:
+    """Threads of the BLAS that NumPy calls; other packages may have loaded another one."""
+    loaded = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    of_numpy = [info for info in loaded if "numpy" in info["filepath"]]
+    return [info["num_threads"] for info in of_numpy or loaded]
+
+
+limited = pytest.mark.skipif(
+    not blas_threads(), reason="threadpoolctl cannot limit the BLAS of this NumPy"
+)
+
+
+def python(code: str, **environment: str) -> str:
+    """What a fresh interpreter prints."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+# --- the cut ---
+
+
+@given(st.integers(0, 300), st.integers(0, 5 * MEGABYTE))
+def test_chunks_cover_the_batch_in_order_and_are_of_one_size(count: int, bytes_each: int) -> None:
+    pieces = chunks(count, bytes_each)
+    assert [i for piece in pieces for i in range(piece.start, piece.stop)] == list(range(count))
+    sizes = {piece.stop - piece.start for piece in pieces}
+    assert 0 not in sizes
+    assert not sizes or max(sizes) - min(sizes) <= 1
+    if bytes_each <= parallel.CHUNK_BYTES and sizes:
+        assert max(sizes) * bytes_each <= parallel.CHUNK_BYTES + bytes_each
+
+
+def test_the_cut_does_not_depend_on_the_number_of_threads() -> None:
+    cuts = []
+    for count in (1, 2, 7):
+        mr.set_num_threads(count)
+        cuts.append(chunks(50, 123_456))
+    assert cuts[0] == cuts[1] == cuts[2]
+    assert len(cuts[0]) > 1
+
+
+def test_results_come_in_the_order_of_the_chunks() -> None:
+    def work(piece: slice) -> int:
+        time.sleep(0.002 * (5 - piece.start))  # the first are the slowest
+        return piece.start
+
+    assert map_chunks(work, 5, MEGABYTE * 3) == [0, 1, 2, 3, 4]
+
+
+def test_work_of_one_chunk_runs_in_the_caller_and_none_not_at_all() -> None:
+    here = threading.get_ident()
+    assert map_chunks(lambda piece: threading.get_ident(), 10, 8) == [here]
+    assert map_chunks(lambda piece: 1, 0, 8) == []
+    mr.set_num_threads(1)
+    assert set(map_chunks(lambda piece: threading.get_ident(), 4, MEGABYTE * 3)) == {here}
+
+
+def test_several_chunks_run_in_several_threads_other_than_the_caller() -> None:
+    barrier = threading.Barrier(2)  # both must be inside at once, or it breaks
+
+    def work(piece: slice) -> int:
+        barrier.wait(timeout=10)
+        return threading.get_ident()
+
+    seen = set(map_chunks(work, 2, MEGABYTE * 3))
+    assert len(seen) == 2
+    assert threading.get_ident() not in seen
+
+
+# --- exceptions, nesting, contexts ---
+
+
+def test_an_exception_in_a_worker_arrives_with_its_traceback_and_the_pool_lives_on() -> None:
+    def fails_in_the_second(piece: slice) -> int:
+        if piece.start == 1:
+            raise ZeroDivisionError("in the second")
+        return piece.start
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError, match="in the second") as caught:
+            map_chunks(fails_in_the_second, 4, MEGABYTE * 3)
+        names = [frame.name for frame in traceback.extract_tb(caught.tb)]
+        assert "fails_in_the_second" in names
+    assert map_chunks(lambda piece: piece.start, 3, MEGABYTE * 3) == [0, 1, 2]
+
+
+def test_work_that_calls_for_chunks_itself_does_not_wait_for_itself() -> None:
+    def inner(piece: slice) -> tuple[int, int]:
+        return threading.get_ident(), piece.start
+
+    def outer(piece: slice) -> list[tuple[int, int]]:
+        found = map_chunks(inner, 3, MEGABYTE * 3)
+        assert {ident for ident, _ in found} == {threading.get_ident()}
+        return found
+
+    results = map_chunks(outer, 8, MEGABYTE * 3)
+    assert [[start for _, start in found] for found in results] == [[0, 1, 2]] * 8
+
+
+def test_workers_see_the_context_variables_and_the_errstate_of_the_caller() -> None:
+    variable = ContextVar("variable", default=0)
+    variable.set(5)
+
+    def work(piece: slice) -> tuple[int, Any, str]:
+        with np.errstate(divide="raise"):
+            pass
+        found = variable.get(), np.geterr()["divide"], mr.kernels.current()
+        variable.set(99)  # not seen by the other chunks, nor by the caller
+        return found
+
+    with np.errstate(divide="ignore"), mr.kernels.use("im2col"):
+        assert map_chunks(work, 6, MEGABYTE * 3) == [(5, "ignore", "im2col")] * 6
+    assert variable.get() == 5
+
+
+def test_two_threads_of_the_user_may_compute_at_once_while_a_third_changes_the_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", 200_000)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((16, 8, 24, 24)).astype(np.float32)
+    weight = rng.standard_normal((8, 8, 3, 3)).astype(np.float32)
+    expected = mr.kernels.conv2d(x, weight, padding=1).tobytes()
+    errors: list[Exception] = []
+    done = threading.Event()
+
+    def compute() -> None:
+        try:
+            for _ in range(20):
+                assert mr.kernels.conv2d(x, weight, padding=1).tobytes() == expected
+        except Exception as error:
+            errors.append(error)
+
+    def switch() -> None:
+        while not done.is_set():
+            for count in (1, 2, 3):
+                mr.set_num_threads(count)
+
+    workers = [threading.Thread(target=compute) for _ in range(2)]
+    switcher = threading.Thread(target=switch)
+    for thread in (*workers, switcher):
+        thread.start()
+    for thread in workers:
+        thread.join()
+    done.set()
+    switcher.join()
+    assert errors == []
+
+
+# --- the number of threads ---
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0, "2", None, True])
+def test_a_number_of_threads_that_makes_no_sense_is_refused(count: Any) -> None:
+    with pytest.raises(UsageError, match=r"whole number from 1 on, not"):
+        mr.set_num_threads(count)
+    assert mr.get_num_threads() == 2
+
+
+def test_a_smaller_count_leaves_no_threads_behind() -> None:
+    for count in (3, 2, 5, 1):
+        mr.set_num_threads(count)
+        map_chunks(lambda piece: time.sleep(0.001), 8, MEGABYTE * 3)
+    gc.collect()  # tracebacks of exceptions in workers may still refer to an older pool
+    deadline = time.monotonic() + 5
+    while (n := sum(t.name.startswith("minires") for t in threading.enumerate())) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.01)
+    assert n == 0
+
+
+def test_the_environment_gives_the_number_of_threads() -> None:
+    code = "import minires as mr; print(mr.get_num_threads())"
+    assert python(code, MINIRES_NUM_THREADS="3") == "3"
+    usual = str(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    for nonsense in ("", "0", "-2", "many"):
+        assert python(code, MINIRES_NUM_THREADS=nonsense) == usual
+
+
+# --- BLAS ---
+
+
+@limited
+def test_blas_runs_on_one_thread_inside_and_is_restored_after_the_last_leaves() -> None:
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        assert before
+        with one_blas_thread():
+            assert set(blas_threads()) == {1}
+            with one_blas_thread():
+                assert set(blas_threads()) == {1}
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+
+
+@limited
+def test_the_limit_is_lifted_after_an_exception() -> None:
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+
+        def fails(piece: slice) -> None:
+            assert set(blas_threads()) == {1}
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            map_chunks(fails, 4, MEGABYTE * 3)
+        assert blas_threads() == before
+
+
+@limited
+def test_the_limit_holds_until_the_last_of_several_threads_leaves() -> None:
+    with threadpool_limits(2, "blas"):
+        before = blas_threads()
+        entered, leave = threading.Event(), threading.Event()
+
+        def stay() -> None:
+            with one_blas_thread():
+                entered.set()
+                leave.wait(timeout=10)
+
+        thread = threading.Thread(target=stay)
+        with one_blas_thread():
+            thread.start()
+            entered.wait(timeout=10)
+        assert set(blas_threads()) == {1}
+        leave.set()
+        thread.join()
+        assert blas_threads() == before
+
+
+@limited
+def test_matmul_and_a_whole_backward_pass_run_inside_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[set[int]] = []
+    real_matmul, real_backward = np.matmul, MatMul.backward
+
+    def matmul(*args: Any, **options: Any) -> Any:
+        seen.append(set(blas_threads()))
+        return real_matmul(*args, **options)
+
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        seen.append(set(blas_threads()))
+        return real_backward(ctx, grad_out)
+
+    monkeypatch.setattr(np, "matmul", matmul)
+    monkeypatch.setattr(MatMul, "backward", staticmethod(backward))
+    with threadpool_limits(2, "blas"):
+        w = mr.randn(4, 4, requires_grad=True)
+        image, weight = (w @ w).reshape(1, 1, 4, 4), mr.randn(1, 1, 2, 2)
+        for stride in (1, 2):
+            out = mr.functional.conv2d(image, weight, stride=stride)
+        assert seen
+        assert set(map(frozenset, seen)) == {frozenset({1})}
+        seen.clear()
+        out.sum().backward()
+        assert seen == [{1}] * len(seen) != []
+
+
+# --- fork ---
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_computes_with_threads_of_its_own() -> None:
+    code = """
+import os, warnings
+import numpy as np, minires as mr
+warnings.simplefilter("ignore", DeprecationWarning)   # Python warns of forks beside threads
+mr.set_num_threads(2)
+x = np.ones((16, 8, 32, 32), np.float32)
+w = np.ones((8, 8, 3, 3), np.float32)
+mr.kernels.conv2d(x, w)                               # the pool is running now
+assert mr.kernels.parallel._regime.pool is not None
+child = os.fork()
+if child == 0:
+    assert mr.kernels.parallel._regime.pool is None
+    ok = mr.kernels.conv2d(x, w).sum() == 16 * 8 * 30 * 30 * 72
+    os._exit(0 if ok else 1)
+_, status = os.waitpid(child, 0)
+assert mr.kernels.conv2d(x, w).shape == (16, 8, 30, 30)
+print("child", os.waitstatus_to_exitcode(status))
+"""
+    assert python(code) == "child 0"
