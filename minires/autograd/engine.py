@@ -1,0 +1,291 @@
+"""The backward pass: from the outputs to the leaves, every node once.
+
+Going from the highest rank down, a node fires when its gradient is complete: all its consumers
+were made later, so they have fired before.  A block of a residual network has two ways through, and
+L of them have 2^L, but the graph has only L forks and L sums, and that is what a pass costs.  There
+is no recursion, so depth has no limit.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from minires.autograd import anomaly
+from minires.autograd.function import Function, Recorded
+from minires.autograd.grad_mode import enable_grad, no_grad
+from minires.autograd.node import Node
+from minires.autograd.tensor import Tensor
+from minires.device import Array, array_module
+from minires.errors import GraphError, ShapeError, describe
+from minires.kernels import ladder
+from minires.kernels.parallel import one_blas_thread
+
+__all__ = ["backward", "grad"]
+
+
+class Copy(Function):
+    """out = x in memory of its own;  grad_x = grad_out."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x.copy()
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return grad_out
+
+
+def backward(
+    tensor: Tensor,
+    gradient: Tensor | Array | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> None:
+    """Add d tensor / d leaf to ``leaf.grad`` for every leaf that ``tensor`` depends on."""
+    node = _node_of(tensor, "backward()")
+    seed = _seed(tensor, gradient, create_graph)
+    keep = create_graph if retain_graph is None else retain_graph
+    _run([(node, seed)], None, keep, create_graph)
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """d outputs / d inputs, as new tensors; no ``.grad`` is touched.
+
+    Args:
+        outputs: one tensor, or several, whose gradients are added up.
+        inputs: one tensor, or several, leaves or not, that the outputs depend on.
+        grad_outputs: the gradient that arrives at each output; 1 for a scalar if left out.
+        retain_graph: keep the graph for another pass; by default only with ``create_graph``.
+        create_graph: record the backward pass too, so that the result can be differentiated.
+        allow_unused: give None for an input on which no output depends, instead of an error.
+
+    Returns:
+        One gradient for each input, of its shape.
+
+    Raises:
+        GraphError: an output requires no grad, or an input is not part of its graph.
+
+    >>> import minires as mr
+    >>> x = mr.tensor(3.0, requires_grad=True)
+    >>> (first,) = mr.grad(x**3, x, create_graph=True)
+    >>> (second,) = mr.grad(first, x)
+    >>> first.item(), second.item()
+    (27.0, 18.0)
+    """
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    given: list[Any]
+    if grad_outputs is None or isinstance(grad_outputs, Tensor) or hasattr(grad_outputs, "dtype"):
+        given = [grad_outputs] * len(outputs)
+    else:
+        given = list(grad_outputs)
+    if len(given) != len(outputs):
+        raise GraphError(f"grad: {len(outputs)} outputs but {len(given)} grad_outputs.")
+    roots = [
+        (_node_of(output, "grad()"), _seed(output, g, create_graph))
+        for output, g in zip(outputs, given, strict=True)
+    ]
+    targets = [_node_of(x, "grad() with respect to it") for x in inputs]
+    keep = create_graph if retain_graph is None else retain_graph
+    found = _run(roots, set(targets), keep, create_graph)
+    results = [found.get(target) for target in targets]
+    if not allow_unused:
+        for i, result in enumerate(results):
+            if result is None:
+                raise GraphError(
+                    f"grad: the outputs do not depend on input {i} of shape {inputs[i].shape}. "
+                    "Pass allow_unused=True to get None for it."
+                )
+    return tuple(results)
+
+
+def _node_of(tensor: Tensor, what: str) -> Node:
+    if tensor.node is None:
+        raise GraphError(
+            f"{what}: this tensor of shape {tensor.shape} does not require grad and has no "
+            "history. Create it with requires_grad=True, or check that no no_grad() or detach() "
+            "cut it off."
+        )
+    return tensor.node
+
+
+def _seed(tensor: Tensor, gradient: Any, create_graph: bool) -> Any:
+    """The gradient that a pass starts from: an array, or a Tensor under ``create_graph``."""
+    data = tensor._data
+    if gradient is None:
+        if data.size != 1:
+            raise GraphError(
+                f"backward of a tensor of shape {tensor.shape} needs a gradient of that shape, "
+                "since only a single number has a gradient by itself. Pass gradient=..., or reduce "
+                "it first, with .sum() or a loss."
+            )
+        seed = array_module(data).ones_like(data)
+        return Tensor._wrap(seed, None) if create_graph else seed
+    array = gradient._data if isinstance(gradient, Tensor) else gradient
+    if getattr(array, "shape", None) != data.shape:
+        raise ShapeError(
+            "backward: the gradient must have the shape of the tensor.\n"
+            f"  {describe(tensor=data, gradient=array)}"
+        )
+    array = array.astype(data.dtype, copy=False)
+    if not create_graph:
+        return array
+    return gradient.to(data.dtype) if isinstance(gradient, Tensor) else Tensor._wrap(array, None)
+
+
+def _run(
+    roots: list[tuple[Node, Any]], targets: set[Node] | None, keep: bool, create_graph: bool
+) -> dict[Node, Tensor]:
+    """Send gradients backward from ``roots``.
+
+    With ``targets`` only the nodes between them and the roots fire, and the gradients that arrive
+    at the targets are returned; without, gradients are kept at the leaves.
+    """
+    wanted = None if targets is None else _leading_to(targets, [node for node, _ in roots])
+    found: dict[Node, Tensor] = {}
+    grads: dict[Node, Any] = {}
+    ours: set[Node] = set()  # nodes whose gradient array was made here and may be added to
+    heap: list[tuple[int, Node]] = []
+
+    def arrive(node: Node, grad: Any) -> None:
+        if wanted is not None and node not in wanted:
+            return
+        before = grads.get(node)
+        if before is None:
+            grads[node] = grad
+            heapq.heappush(heap, (-node.rank, node))
+        elif node in ours:
+            array_module(before).add(before, grad, out=before)
+        else:
+            total = before + grad  # a new array: one handed on is never changed
+            grads[node] = np.asarray(total) if isinstance(total, np.generic) else total
+            if not create_graph:
+                ours.add(node)
+
+    with enable_grad() if create_graph else no_grad(), one_blas_thread():
+        for node, seed in roots:
+            arrive(node, seed)
+        while heap:
+            _, node = heapq.heappop(heap)
+            grad = grads.pop(node)
+            if node.hooks:
+                grad = _call_hooks(node, grad)
+            if targets is None:
+                if node.keeps_grad:
+                    _accumulate(node, grad)
+            elif node in targets:
+                found[node] = _as_tensor(grad)
+            asked = wanted is None or any(parent in wanted for parent in node.parents)
+            if asked and isinstance(node, Recorded):
+                for parent, grad_in in zip(node.parents, _fire(node, grad), strict=True):
+                    if parent is not None and grad_in is not None:
+                        arrive(parent, _checked(node, parent, grad_in))
+                if not keep:
+                    node.free()
+    return found
+
+
+def _fire(node: Recorded, grad: Any) -> Any:
+    """Run the backward method of one node."""
+    node.create_graph = isinstance(grad, Tensor)
+    record = node.anomaly
+    watching = record is not None and anomaly.active()
+    if record is not None and not node.freed:
+        record.check_saved(node.name, node._held or ())
+    rung = node.rung
+    switch = rung is not None and rung != ladder.current()
+    # What NumPy would warn of, the watch names with its operation and line.
+    quiet = np.errstate(all="ignore") if watching else nullcontext()
+    with ladder.use(rung) if switch and rung else nullcontext(), quiet:
+        grads = node.function.backward(node, grad)
+    if not isinstance(grads, tuple):
+        grads = (grads,)
+    if len(grads) != len(node.parents):
+        raise GraphError(
+            f"{node.name}.backward returned {len(grads)} gradients for {len(node.parents)} inputs; "
+            "it must return one, or None, for each."
+        )
+    if record is not None and watching:
+        for grad_in in grads:
+            if grad_in is not None:
+                record.check_gradient(node.name, grad_in)
+    return grads
+
+
+def _checked(node: Recorded, parent: Node, grad: Any) -> Any:
+    """A gradient has the shape and the dtype of what it is the gradient of."""
+    if isinstance(grad, np.generic):
+        grad = np.asarray(grad)
+    if grad.shape != parent.shape:
+        raise ShapeError(
+            f"{node.name}.backward returned a gradient of shape {tuple(grad.shape)} for an input "
+            f"of shape {tuple(parent.shape)}."
+        )
+    if grad.dtype != parent.dtype:
+        grad = grad.to(parent.dtype) if isinstance(grad, Tensor) else grad.astype(parent.dtype)
+    return grad
+
+
+def _as_tensor(grad: Any) -> Tensor:
+    """A gradient for keeps: its own copy, recorded if the gradient is."""
+    return Copy.apply(grad) if isinstance(grad, Tensor) else Tensor._wrap(grad.copy(), None)
+
+
+def _accumulate(node: Node, grad: Any) -> None:
+    if node.grad is None:
+        node.grad = _as_tensor(grad)
+    else:
+        with enable_grad() if isinstance(grad, Tensor) else no_grad():
+            node.grad = node.grad + grad
+
+
+def _call_hooks(node: Node, grad: Any) -> Any:
+    for hook in list((node.hooks or {}).values()):
+        before = grad if isinstance(grad, Tensor) else Tensor._wrap(_read_only(grad), None)
+        after = hook(before)
+        if after is not None:
+            after = after if isinstance(after, Tensor) else Tensor(after)
+            if after.shape != node.shape:
+                raise ShapeError(
+                    f"A gradient hook returned shape {after.shape} for a gradient of shape "
+                    f"{node.shape}."
+                )
+            after = after.to(node.dtype)
+            grad = after if isinstance(grad, Tensor) else after._data
+    return grad
+
+
+def _read_only(grad: Array) -> Array:
+    """A gradient to be shown: others may have been handed the same array."""
+    view = grad.view()
+    if isinstance(view, np.ndarray):
+        view.setflags(write=False)
+    return view
+
+
+def _leading_to(targets: set[Node], roots: list[Node]) -> set[Node]:
+    """The nodes on a way from the roots to the targets: those whose backward is needed."""
+    seen: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(parent for parent in node.parents if parent is not None)
+    wanted: set[Node] = set()
+    for node in sorted(seen, key=lambda node: node.rank):  # parents before their consumers
+        if node in targets or any(parent in wanted for parent in node.parents):
+            wanted.add(node)
+    return wanted

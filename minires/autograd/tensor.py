@@ -1,0 +1,404 @@
+"""``Tensor``: an array, and the place in the graph that it comes from.
+
+The operators and the operations as methods are bound by :mod:`minires.functional`, a floor above;
+they are declared at the end of the class so that readers and type checkers know them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minires.autograd.node import Leaf, Node
+from minires.device import Array, device_of, is_array, to_device, to_numpy
+from minires.errors import DTypeError, GraphError
+
+__all__ = ["Handle", "Tensor", "tensor"]
+
+_next_key = itertools.count().__next__
+
+
+class Handle:
+    """Returned by ``register_*hook``; ``remove()`` takes the hook off again."""
+
+    def __init__(self, hooks: dict[int, Any], hook: Any):
+        self._hooks = hooks
+        self._key = _next_key()
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Take the hook off; a second call does nothing."""
+        self._hooks.pop(self._key, None)
+
+
+class Tensor:
+    """An array with a gradient.
+
+    Args:
+        data: an array, used as it is, without a copy (:func:`tensor` copies), or what NumPy can
+            make one of.
+        requires_grad: whether operations on it are recorded and ``backward()`` fills ``.grad``.
+
+    >>> x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    tensor([2., 4.], dtype=float64)
+    """
+
+    __slots__ = ("__weakref__", "_data", "node")
+
+    # NumPy must not take a tensor apart element by element in ``array * tensor``.
+    __array_ufunc__ = None
+    __array_priority__ = 1000
+
+    _data: Array
+    node: Node | None
+
+    def __init__(self, data: Any, requires_grad: bool = False):
+        if isinstance(data, Tensor):
+            data = data._data
+        self._data = data if is_array(data) else np.asarray(data)
+        self.node = None
+        if requires_grad:
+            self.requires_grad_()
+
+    @classmethod
+    def _wrap(cls, data: Array, node: Node | None) -> Tensor:
+        """The quick way in, for arrays that the library made itself."""
+        self = Tensor.__new__(Tensor)
+        self._data = data
+        self.node = node
+        return self
+
+    # --- the array ---
+
+    @property
+    def data(self) -> Array:
+        """The NumPy or CuPy array; read-only while a graph holds it for backward."""
+        return self._data
+
+    @data.setter
+    def data(self, data: Array) -> None:
+        self._data = data._data if isinstance(data, Tensor) else data
+        if self.node is not None:
+            if not isinstance(self.node, Leaf):
+                raise GraphError(
+                    "Only a leaf can be given other data: this tensor is the result of "
+                    f"{self.node.name}. Use detach() to leave the graph."
+                )
+            self.node.shape, self.node.dtype = self._data.shape, self._data.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each dimension."""
+        return self._data.shape  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._data.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(self._data.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        return self._data.dtype  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> str:
+        """'cpu' or 'cuda:i'."""
+        return device_of(self._data)
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array; the tensor must not require grad (``detach()`` first)."""
+        if self.node is not None:
+            raise GraphError(
+                "numpy() of a tensor that requires grad would leave the graph without a word; "
+                "write x.detach().numpy(), or x.data for the array itself."
+            )
+        return to_numpy(self._data)
+
+    def item(self) -> float | int | bool:
+        """The value of a tensor with one element, as a Python number."""
+        if self._data.size != 1:
+            raise ValueError(f"item() needs one element; this tensor has shape {self.shape}.")
+        return self._data.item()  # type: ignore[no-any-return]
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self._data.tolist()
+
+    # --- the graph ---
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this tensor are recorded."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, value: bool = True) -> Tensor:
+        """Start, or end, being a leaf of graphs; returns the tensor itself."""
+        if value and self.node is None:
+            if self._data.dtype.kind not in "fc":
+                raise DTypeError(
+                    f"Only floating-point tensors can require grad, not {self._data.dtype}. "
+                    "Convert it first, with .to('float32')."
+                )
+            self.node = Leaf(self._data)
+        elif not value:
+            if self.node is not None and not self.is_leaf:
+                raise GraphError("Only a leaf can stop requiring grad; use detach() elsewhere.")
+            self.node = None
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it is not the result of a recorded operation."""
+        return self.node is None or isinstance(self.node, Leaf)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that ``backward()`` left here: for leaves, and after ``retain_grad()``."""
+        return None if self.node is None else self.node.grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if self.node is None:
+            if value is not None:
+                raise GraphError("A tensor that does not require grad has no place for one.")
+            return
+        if value is not None and not isinstance(value, Tensor):
+            value = Tensor(value)
+        if value is not None and value.shape != self.shape:
+            raise GraphError(f"grad of shape {value.shape} for a tensor of shape {self.shape}.")
+        self.node.grad = value
+
+    def detach(self) -> Tensor:
+        """The same array outside the graph."""
+        return Tensor._wrap(self._data, None)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this intermediate tensor too, in ``.grad``."""
+        self._place("retain_grad()").keeps_grad = True
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Handle:
+        """Call ``hook(grad)`` when the gradient of this tensor is complete.
+
+        What the hook returns, unless None, takes the place of the gradient.
+
+        >>> x = tensor([1.0, 2.0], requires_grad=True)
+        >>> handle = x.register_hook(lambda grad: grad * 10)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        tensor([20., 40.])
+        """
+        node = self._place("register_hook()")
+        if node.hooks is None:
+            node.hooks = {}
+        return Handle(node.hooks, hook)
+
+    def backward(
+        self,
+        gradient: Tensor | Array | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
+        """Add the derivative of this tensor by every leaf to that leaf's ``.grad``.
+
+        Args:
+            gradient: the gradient that arrives here, of this tensor's shape; 1 for a single number.
+            retain_graph: keep saved arrays so that backward can run again.
+            create_graph: record the backward pass, so that gradients can be differentiated.
+
+        Raises:
+            GraphError: the tensor does not require grad, or has several numbers and no gradient.
+            GraphFreedError: an earlier backward has freed the graph.
+        """
+        from minires.autograd import engine
+
+        engine.backward(self, gradient, retain_graph, create_graph)
+
+    def _place(self, what: str) -> Node:
+        if self.node is None:
+            raise GraphError(f"{what} needs a tensor that requires grad.")
+        return self.node
+
+    # --- Python ---
+
+    def __repr__(self) -> str:
+        values = np.array2string(to_numpy(self._data), separator=", ", prefix="tensor(")
+        notes = ""
+        if self._data.dtype not in (np.float32, np.int64, np.bool_):
+            notes += f", dtype={self._data.dtype}"
+        if self.device != "cpu":
+            notes += f", device='{self.device}'"
+        if self.node is not None:
+            leaf = isinstance(self.node, Leaf)
+            notes += ", requires_grad=True" if leaf else f", node=<{self.node.name}>"
+        return f"tensor({values}{notes})"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return np.array(array, dtype=dtype) if copy else np.asarray(array, dtype=dtype)
+
+    def __len__(self) -> int:
+        if not self._data.shape:
+            raise TypeError("A tensor without dimensions has no length.")
+        return int(self._data.shape[0])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What copy.deepcopy and pickle make anew: the values and the gradient, and a new leaf."""
+        if not self.is_leaf:
+            assert self.node is not None
+            raise GraphError(
+                f"A result of {self.node.name} cannot be copied together with its graph; "
+                "write x.detach() for its values."
+            )
+        grad = None if self.grad is None else self.grad._data
+        return _rebuild, (type(self), self._data, self.requires_grad, grad)
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> Any:
+        return _outside(self._data == _raw(other))
+
+    def __ne__(self, other: object) -> Any:
+        return _outside(self._data != _raw(other))
+
+    def __lt__(self, other: Any) -> Tensor:
+        return _outside(self._data < _raw(other))
+
+    def __le__(self, other: Any) -> Tensor:
+        return _outside(self._data <= _raw(other))
+
+    def __gt__(self, other: Any) -> Tensor:
+        return _outside(self._data > _raw(other))
+
+    def __ge__(self, other: Any) -> Tensor:
+        return _outside(self._data >= _raw(other))
+
+    if TYPE_CHECKING:  # bound by minires.functional; a test holds the two lists equal
+
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __pow__(self, exponent: Any) -> Tensor: ...
+        def __rpow__(self, base: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def add(self, other: Any) -> Tensor: ...
+        def sub(self, other: Any) -> Tensor: ...
+        def mul(self, other: Any) -> Tensor: ...
+        def div(self, other: Any) -> Tensor: ...
+        def pow(self, exponent: Any) -> Tensor: ...
+        def neg(self) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def abs(self) -> Tensor: ...
+        def relu(self) -> Tensor: ...
+        def softmax(self, dim: int = -1) -> Tensor: ...
+        def log_softmax(self, dim: int = -1) -> Tensor: ...
+        def matmul(self, other: Any) -> Tensor: ...
+        def sum(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Tensor: ...
+        def mean(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Tensor: ...
+        def var(
+            self, dim: Any = None, keepdim: bool = False, *, correction: int = 1, **numpy_names: Any
+        ) -> Tensor: ...
+        def reshape(self, *shape: Any) -> Tensor: ...
+        def view(self, *shape: Any) -> Tensor: ...
+        def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor: ...
+        def permute(self, *dims: Any) -> Tensor: ...
+        def transpose(self, dim0: int, dim1: int) -> Tensor: ...
+        def squeeze(self, dim: int | None = None) -> Tensor: ...
+        def unsqueeze(self, dim: int) -> Tensor: ...
+        def expand(self, *shape: Any) -> Tensor: ...
+        def broadcast_to(self, shape: Sequence[int]) -> Tensor: ...
+        def to(self, device_or_dtype: Any) -> Tensor: ...
+        def cpu(self) -> Tensor: ...
+        def cuda(self) -> Tensor: ...
+
+
+def _raw(value: Any) -> Any:
+    return value._data if isinstance(value, Tensor) else value
+
+
+def _outside(result: Any) -> Tensor:
+    """The result of a comparison, which has no gradient."""
+    return Tensor._wrap(result if is_array(result) else np.asarray(result), None)
+
+
+def _rebuild(cls: type[Tensor], data: Array, requires_grad: bool, grad: Array | None) -> Tensor:
+    self = cls.__new__(cls)
+    Tensor.__init__(self, data, requires_grad)
+    if grad is not None:
+        self.grad = Tensor._wrap(grad, None)
+    return self
+
+
+def tensor(
+    data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor holding a copy of ``data``.
+
+    Python floats become float32; arrays keep their dtype; Python integers become int64.
+
+    Args:
+        data: numbers, nested lists, an array or a tensor.
+        dtype: element type; by default as above.
+        device: 'cpu' or 'cuda'; by default where ``data`` is.
+        requires_grad: whether gradients are wanted for it.
+
+    Returns:
+        A new leaf.
+
+    >>> tensor([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 2.],
+            [3., 4.]])
+    >>> tensor([1, 2]).dtype, tensor(np.zeros(2)).dtype
+    (dtype('int64'), dtype('float64'))
+    """
+    raw = _raw(data)
+    if is_array(raw) or isinstance(raw, np.generic):
+        array = (
+            np.array(raw, dtype) if isinstance(raw, np.generic) else raw.astype(dtype or raw.dtype)
+        )
+    else:
+        array = np.array(raw, dtype=dtype)
+        if dtype is None and array.dtype == np.float64:
+            array = array.astype(np.float32)
+        if array.dtype.kind not in "fiub":
+            raise DTypeError(f"tensor: cannot make numbers of {type(data).__name__}.")
+    if device is not None:
+        array = to_device(array, device)
+    return Tensor(array, requires_grad=requires_grad)
