@@ -1,0 +1,305 @@
+"""Elementwise operations, with NumPy's broadcasting.
+
+Where an input was stretched by broadcasting, its gradient is the sum over the copies:
+:func:`unbroadcast` does that, once for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minires.autograd.function import Function
+from minires.autograd.tensor import Tensor
+from minires.device import array_module
+from minires.errors import DTypeError, ShapeError, describe
+from minires.functional.shape import unbroadcast
+
+__all__ = ["abs", "add", "div", "exp", "log", "mul", "neg", "pow", "sqrt", "sub"]
+
+
+class Add(Function):
+    """out = a + b;  grad_a = grad_out;  grad_b = grad_out."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save_constant(shapes=(np.shape(a), np.shape(b)))
+        return a + b
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        shape_a, shape_b = ctx.saved("shapes")
+        need_a, need_b = ctx.needs_input_grad
+        return (
+            unbroadcast(grad_out, shape_a) if need_a else None,
+            unbroadcast(grad_out, shape_b) if need_b else None,
+        )
+
+
+class Sub(Function):
+    """out = a - b;  grad_a = grad_out;  grad_b = -grad_out."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save_constant(shapes=(np.shape(a), np.shape(b)))
+        return a - b
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        shape_a, shape_b = ctx.saved("shapes")
+        need_a, need_b = ctx.needs_input_grad
+        return (
+            unbroadcast(grad_out, shape_a) if need_a else None,
+            unbroadcast(-grad_out, shape_b) if need_b else None,
+        )
+
+
+class Mul(Function):
+    """out = a * b;  grad_a = grad_out * b;  grad_b = grad_out * a."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save(a=a, b=b)
+        return a * b
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        a, b = ctx.saved("a", "b")
+        need_a, need_b = ctx.needs_input_grad
+        return (
+            unbroadcast(grad_out * b, a.shape) if need_a else None,
+            unbroadcast(grad_out * a, b.shape) if need_b else None,
+        )
+
+
+class Div(Function):
+    """out = a / b;  grad_a = grad_out / b;  grad_b = -grad_out * a / b^2."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save(a=a, b=b)
+        return a / b
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        a, b = ctx.saved("a", "b")
+        need_a, need_b = ctx.needs_input_grad
+        return (
+            unbroadcast(grad_out / b, a.shape) if need_a else None,
+            unbroadcast(-grad_out * a / (b * b), b.shape) if need_b else None,
+        )
+
+
+class Pow(Function):
+    """out = a^b;  grad_a = grad_out * b * a^(b-1);  grad_b = grad_out * a^b * log(a).
+
+    The exponent of a zero base gets the gradient 0, the limit from the right for b > 0.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save(a=a, b=b)
+        return a**b
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        a, b = ctx.saved("a", "b")
+        need_a, need_b = ctx.needs_input_grad
+        grad_a = grad_b = None
+        if need_a:
+            if isinstance(b, int | float):
+                slope = b * pow(a, b - 1) if b else 0.0
+            else:  # 0^0 is constant in the base: raise to 0 there instead of -1
+                both_zero = (_raw(a) == 0) & (_raw(b) == 0)
+                slope = b * pow(a, b - 1 + both_zero)
+            grad_a = unbroadcast(grad_out * slope, a.shape)
+        if need_b:
+            grad_b = unbroadcast(grad_out * pow(a, b) * _log_of_base(a), b.shape)
+        return grad_a, grad_b
+
+
+class Neg(Function):
+    """out = -x;  grad_x = -grad_out."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return -x
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return -grad_out
+
+
+class Exp(Function):
+    """out = e^x;  grad_x = grad_out * out."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        out = array_module(x).exp(x)
+        ctx.save(out=out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return grad_out * ctx.saved("out")
+
+
+class Log(Function):
+    """out = log(x);  grad_x = grad_out / x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x=x)
+        return array_module(x).log(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return grad_out / ctx.saved("x")
+
+
+class Sqrt(Function):
+    """out = sqrt(x);  grad_x = grad_out / (2 * out)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        out = array_module(x).sqrt(x)
+        ctx.save(out=out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return grad_out / (ctx.saved("out") * 2.0)
+
+
+class Abs(Function):
+    """out = |x|;  grad_x = grad_out * sign(x), and 0 at 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_constant(sign=array_module(x).sign(x))
+        return array_module(x).abs(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return grad_out * ctx.saved("sign")
+
+
+def _raw(x: Any) -> Any:
+    return x._data if isinstance(x, Tensor) else x
+
+
+def _log_of_base(a: Any) -> Any:
+    """log(a), and 0 where a is 0, to keep it finite."""
+    if isinstance(a, int | float):
+        return math.log(a) if a > 0 else 0.0 if a == 0 else math.nan
+    return log(a + (_raw(a) == 0))
+
+
+def _operand(name: str, x: Any, beside: Any) -> Any:
+    """``x`` as it takes part beside the other operand, so that float32 stays float32.
+
+    NumPy's single numbers become Python's.  Whole numbers, and arrays without dimensions, take the
+    floating type of the other operand.
+    """
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, int | float):
+        return x
+    dtype = getattr(x, "dtype", None)
+    if dtype is None:
+        raise DTypeError(
+            f"{name}: {type(x).__name__} is neither a number nor an array or tensor.\n"
+            "  Make a tensor of it: mr.tensor(...)."
+        )
+    other = getattr(beside, "dtype", None)
+    if other is None or other.kind != "f" or dtype == other:
+        return x
+    tensor = isinstance(x, Tensor)
+    number = not tensor and x.ndim == 0 and (isinstance(beside, Tensor) or beside.ndim > 0)
+    if dtype.kind in "iub" or number:
+        return Tensor._wrap(x._data.astype(other), None) if tensor else x.astype(other)
+    return x
+
+
+def _binary(name: str, function: type[Function], a: Any, b: Any) -> Any:
+    try:
+        return function.apply(_operand(name, a, b), _operand(name, b, a))
+    except ValueError as error:
+        if isinstance(error, ShapeError) or "broadcast" not in str(error):
+            raise
+        raise ShapeError(
+            f"{name}: these shapes cannot be broadcast together.\n  {describe(a=a, b=b)}\n"
+            "  Counted from the last, dimensions must be equal, or one of them 1."
+        ) from None
+
+
+def add(a: Any, b: Any) -> Any:
+    """a + b, elementwise; grad_a = grad_out, grad_b = grad_out.
+
+    >>> import minires as mr
+    >>> mr.tensor([1.0, 2.0]) + 1
+    tensor([2., 3.])
+    """
+    return _binary("add", Add, a, b)
+
+
+def sub(a: Any, b: Any) -> Any:
+    """a - b, elementwise; grad_a = grad_out, grad_b = -grad_out."""
+    return _binary("sub", Sub, a, b)
+
+
+def mul(a: Any, b: Any) -> Any:
+    """a * b, elementwise; grad_a = grad_out * b, grad_b = grad_out * a."""
+    return _binary("mul", Mul, a, b)
+
+
+def div(a: Any, b: Any) -> Any:
+    """a / b, elementwise; grad_a = grad_out / b, grad_b = -grad_out * a / b^2."""
+    return _binary("div", Div, a, b)
+
+
+def pow(a: Any, exponent: Any) -> Any:
+    """a ** exponent, elementwise; see :class:`Pow` for the gradients.
+
+    >>> import minires as mr
+    >>> mr.tensor([1.0, 2.0, 3.0]) ** 2
+    tensor([1., 4., 9.])
+    """
+    return _binary("pow", Pow, a, exponent)
+
+
+def neg(x: Any) -> Any:
+    """-x; grad_x = -grad_out."""
+    return Neg.apply(x)
+
+
+def exp(x: Any) -> Any:
+    """e^x, elementwise; grad_x = grad_out * e^x."""
+    return Exp.apply(x)
+
+
+def log(x: Any) -> Any:
+    """The natural logarithm, elementwise; grad_x = grad_out / x."""
+    return Log.apply(x)
+
+
+def sqrt(x: Any) -> Any:
+    """The square root, elementwise; grad_x = grad_out / (2 sqrt(x)), infinite at 0."""
+    return Sqrt.apply(x)
+
+
+def abs(x: Any) -> Any:
+    """|x|, elementwise; grad_x = grad_out * sign(x), with 0 at 0."""
+    return Abs.apply(x)
+
+
+def swapped(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The operation with its arguments exchanged, for ``2 - x``."""
+
+    def reflected(self: Any, other: Any) -> Any:
+        return operation(other, self)
+
+    return reflected

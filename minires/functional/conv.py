@@ -1,0 +1,156 @@
+"""Convolution: three maps, each the derivative of the other two.
+
+Convolution is linear in the image and linear in the weight.  So its derivative by the image is a
+linear map of the weight and grad_out, and so on round: forward, gradient by input, gradient by
+weight.  Each is an operation here, and their backward methods only call each other; that is all it
+takes to differentiate convolution any number of times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minires import kernels
+from minires.autograd.function import Function
+from minires.errors import ShapeError, UsageError, describe
+from minires.functional.reduce import sum
+from minires.functional.shape import pad
+from minires.kernels.geometry import Pair, pair
+
+__all__ = ["conv2d"]
+
+
+class Conv2d(Function):
+    """out = conv(x, weight) + bias."""
+
+    uses_kernels = True
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any, **how: Any) -> Any:
+        ctx.save(x=x, weight=weight)
+        ctx.save_constant(how=how)
+        return kernels.conv2d(x, weight, bias, **how)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        x, weight, how = ctx.saved("x", "weight", "how")
+        need_x, need_weight, need_bias = ctx.needs_input_grad
+        return (
+            Conv2dGradInput.apply(grad_out, weight, x_shape=x.shape, **how) if need_x else None,
+            Conv2dGradWeight.apply(grad_out, x, weight_shape=weight.shape, **how)
+            if need_weight
+            else None,
+            sum(grad_out, (0, 2, 3)) if need_bias else None,
+        )
+
+
+class Conv2dGradInput(Function):
+    """out = the gradient by the image, linear in g (the gradient of the output) and in weight."""
+
+    uses_kernels = True
+
+    @staticmethod
+    def forward(ctx: Any, g: Any, weight: Any, *, x_shape: tuple[int, ...], **how: Any) -> Any:
+        ctx.save(g=g, weight=weight)
+        ctx.save_constant(how=how)
+        return kernels.conv2d_grad_input(g, weight, x_shape, **how)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:  # grad_out has the shape of the image
+        g, weight, how = ctx.saved("g", "weight", "how")
+        need_g, need_weight = ctx.needs_input_grad
+        return (
+            Conv2d.apply(grad_out, weight, None, **how) if need_g else None,
+            Conv2dGradWeight.apply(g, grad_out, weight_shape=weight.shape, **how)
+            if need_weight
+            else None,
+        )
+
+
+class Conv2dGradWeight(Function):
+    """out = the gradient by the weight, linear in g (the gradient of the output) and in x."""
+
+    uses_kernels = True
+
+    @staticmethod
+    def forward(ctx: Any, g: Any, x: Any, *, weight_shape: tuple[int, ...], **how: Any) -> Any:
+        ctx.save(g=g, x=x)
+        ctx.save_constant(how=how)
+        return kernels.conv2d_grad_weight(g, x, weight_shape, **how)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:  # grad_out has the shape of the weight
+        g, x, how = ctx.saved("g", "x", "how")
+        need_g, need_x = ctx.needs_input_grad
+        return (
+            Conv2d.apply(x, grad_out, None, **how) if need_g else None,
+            Conv2dGradInput.apply(g, grad_out, x_shape=x.shape, **how) if need_x else None,
+        )
+
+
+def conv2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | Pair = 1,
+    padding: int | Pair | str = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> Any:
+    """Convolution (in the sense of the field: cross-correlation) of images with filters.
+
+        out[n, o, i, j] = bias[o] + sum over c, kh, kw of
+            weight[o, c, kh, kw] * input[n, c, i*stride + kh*dilation - padding, j*...]
+
+    Args:
+        input: (N, C, H, W).
+        weight: (C_out, C/groups, KH, KW).
+        bias: (C_out,) or None.
+        stride: step from one window to the next, a number or (rows, columns).
+        padding: zeros added on each side; or 'valid' (none), or 'same' (the output has the size of
+            the input; stride 1 only, an odd zero goes to the end).
+        dilation: step from one tap of the kernel to the next.
+        groups: input and output channels are split into this many groups.
+
+    Returns:
+        (N, C_out, OH, OW), OH = (H + 2*padding - dilation*(KH-1) - 1) // stride + 1.
+
+    Raises:
+        ShapeError: the channels do not fit, or the kernel is larger than the padded image.
+
+    Saves input and weight for backward, and no columns.
+
+    >>> import minires as mr, minires.functional as F
+    >>> F.conv2d(mr.ones(1, 3, 8, 8), mr.ones(4, 3, 3, 3), stride=2, padding=1).shape
+    (1, 4, 4, 4)
+    """
+    stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
+    if isinstance(padding, str):
+        if weight.ndim != 4:
+            raise ShapeError(f"conv2d: weight must have 4 dimensions.\n  {describe(weight=weight)}")
+        input, padding = _named_padding(input, weight, stride, padding, dilation)
+    return Conv2d.apply(
+        input,
+        weight,
+        bias,
+        stride=stride,
+        padding=pair(padding, "conv2d: padding"),
+        dilation=dilation,
+        groups=groups,
+    )
+
+
+def _named_padding(
+    input: Any, weight: Any, stride: Pair, padding: str, dilation: Pair
+) -> tuple[Any, Pair]:
+    """'same' and 'valid' as numbers; what 'same' needs beyond symmetric zeros is padded here."""
+    if padding == "valid":
+        return input, (0, 0)
+    if padding != "same":
+        raise UsageError(f"conv2d: padding {padding!r} is none of 'same', 'valid' and a number.")
+    if stride != (1, 1):
+        raise UsageError("conv2d: padding='same' needs stride 1; give the padding as a number.")
+    total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    if any(n % 2 for n in total):
+        input = pad(input, (0, total[1] % 2, 0, total[0] % 2))
+    return input, (total[0] // 2, total[1] // 2)

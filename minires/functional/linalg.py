@@ -1,0 +1,108 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minires.autograd.function import Function
+from minires.device import array_module
+from minires.errors import ShapeError, describe
+from minires.functional.arithmetic import add
+from minires.functional.shape import Reshape, transpose, unbroadcast
+from minires.kernels.parallel import one_blas_thread
+
+__all__ = ["linear", "matmul"]
+
+
+class MatMul(Function):
+    """out = a @ b, batched;  grad_a = grad_out @ b^T;  grad_b = a^T @ grad_out."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        ctx.save(a=a, b=b)
+        with one_blas_thread():
+            return array_module(a).matmul(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        a, b = ctx.saved("a", "b")
+        need_a, need_b = ctx.needs_input_grad
+        return (
+            unbroadcast(matmul(grad_out, transpose(b, -1, -2)), a.shape) if need_a else None,
+            unbroadcast(matmul(transpose(a, -1, -2), grad_out), b.shape) if need_b else None,
+        )
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """The matrix product, batched and broadcast over leading dimensions.
+
+    A vector on the left counts as a row, one on the right as a column; that dimension is left out
+    of the result.
+
+    Args:
+        a: (..., n, k) or (k,).
+        b: (..., k, m) or (k,).
+
+    Returns:
+        (..., n, m).
+
+    >>> import minires as mr
+    >>> mr.ones(2, 3) @ mr.ones(3)
+    tensor([3., 3.])
+    """
+    fits = a.ndim and b.ndim and a.shape[-1] == b.shape[-2 if b.ndim > 1 else 0]
+    if not fits:
+        raise ShapeError(
+            "matmul: the last dimension of a must equal the last but one of b "
+            f"(a vector has one dimension).\n  {describe(a=a, b=b)}"
+        )
+    row, column = a.ndim == 1, b.ndim == 1
+    if row:
+        a = Reshape.apply(a, shape=(1, *a.shape))
+    if column:
+        b = Reshape.apply(b, shape=(*b.shape, 1))
+    try:
+        out = MatMul.apply(a, b)
+    except ValueError:
+        raise ShapeError(
+            f"matmul: the leading dimensions cannot be broadcast.\n  {describe(a=a, b=b)}"
+        ) from None
+    if row or column:
+        shape = list(out.shape)
+        if column:
+            del shape[-1]
+        if row:
+            del shape[-1 if column else -2]
+        out = Reshape.apply(out, shape=tuple(shape))
+    return out
+
+
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    """out = input @ weight^T + bias.
+
+        grad_input = grad_out @ weight;  grad_weight = grad_out^T @ input;  grad_bias = sum grad_out
+
+    Args:
+        input: (..., in_features).
+        weight: (out_features, in_features).
+        bias: (out_features,) or None.
+
+    Returns:
+        (..., out_features).
+
+    >>> import minires as mr, minires.functional as F
+    >>> F.linear(mr.ones(2, 3), mr.ones(4, 3)).shape
+    (2, 4)
+    """
+    if input.ndim == 0 or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
+        raise ShapeError(
+            "linear: input must end in the in_features of weight (out_features, in_features).\n"
+            f"  {describe(input=input, weight=weight)}\n  Check in_features of this layer."
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ShapeError(
+            f"linear: bias must have one number for each output feature, {tuple(weight.shape[:1])}."
+            f"\n  {describe(weight=weight, bias=bias)}"
+        )
+    out = matmul(input, transpose(weight, 0, 1))
+    return out if bias is None else add(out, bias)

@@ -1,0 +1,410 @@
+"""Operations that move numbers about and change none: their gradients move them back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minires.autograd.function import Function
+from minires.autograd.tensor import Tensor
+from minires.device import array_module, device_of, to_device
+from minires.errors import DTypeError, ShapeError, describe
+
+__all__ = [
+    "alias",
+    "broadcast_to",
+    "cat",
+    "expand",
+    "flatten",
+    "pad",
+    "permute",
+    "reshape",
+    "squeeze",
+    "to",
+    "transpose",
+    "unbroadcast",
+    "unsqueeze",
+]
+
+Shape = tuple[int, ...]
+
+
+class BroadcastTo(Function):
+    """out = x repeated to ``shape``;  grad_x = sum of grad_out over the copies."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, shape: Shape) -> Any:
+        ctx.save_constant(shape=x.shape)
+        return array_module(x).broadcast_to(x, shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return unbroadcast(grad_out, ctx.saved("shape"))
+
+
+class SumTo(Function):
+    """out = x summed down to ``shape``: broadcasting's adjoint;  grad_x = grad_out repeated."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, shape: Shape) -> Any:
+        ctx.save_constant(shape=x.shape)
+        lead = x.ndim - len(shape)
+        stretched = tuple(
+            lead + i for i, (n, m) in enumerate(zip(x.shape[lead:], shape, strict=True)) if n != m
+        )
+        out = x.sum(axis=tuple(range(lead)) + stretched, keepdims=True)
+        return out.reshape(shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return BroadcastTo.apply(grad_out, shape=ctx.saved("shape"))
+
+
+class Alias(Function):
+    """out = x, at a place of its own in the graph;  grad_x = grad_out."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x.view()
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return grad_out
+
+
+class Reshape(Function):
+    """out = the same numbers in another shape;  grad_x = grad_out in the shape of x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, shape: Shape) -> Any:
+        ctx.save_constant(shape=x.shape)
+        return x.reshape(shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return Reshape.apply(grad_out, shape=ctx.saved("shape"))
+
+
+class Permute(Function):
+    """out = the dimensions in another order;  grad_x = grad_out in the old order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, dims: Shape) -> Any:
+        ctx.save_constant(dims=dims)
+        return x.transpose(dims)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        dims = ctx.saved("dims")
+        return Permute.apply(grad_out, dims=tuple(dims.index(i) for i in range(len(dims))))
+
+
+class GetItem(Function):
+    """out = x[index];  grad_x = zeros with grad_out added at ``index`` (repeats add up)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, index: Any) -> Any:
+        ctx.save_constant(index=index, shape=x.shape)
+        return x[index]
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return PutAdd.apply(grad_out, index=ctx.saved("index"), shape=ctx.saved("shape"))
+
+
+class PutAdd(Function):
+    """out = zeros of ``shape`` with x added at ``index``, the adjoint of indexing."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, index: Any, shape: Shape) -> Any:
+        ctx.save_constant(index=index)
+        xp = array_module(x)
+        out = xp.zeros(shape, dtype=x.dtype)
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(isinstance(part, list) or hasattr(part, "dtype") for part in parts):
+            xp.add.at(out, index, x)  # an index array may name a place more than once
+        else:
+            out[index] = x
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return GetItem.apply(grad_out, index=ctx.saved("index"))
+
+
+class Pad(Function):
+    """out = x with a border of ``value``;  grad_x = grad_out without the border."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, widths: tuple[tuple[int, int], ...], value: float) -> Any:
+        inside = tuple(slice(a, a + n) for (a, _), n in zip(widths, x.shape, strict=True))
+        ctx.save_constant(inside=inside)
+        shape = tuple(a + n + b for (a, b), n in zip(widths, x.shape, strict=True))
+        out = array_module(x).full(shape, value, dtype=x.dtype)
+        out[inside] = x
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return GetItem.apply(grad_out, index=ctx.saved("inside"))
+
+
+class Cat(Function):
+    """out = the inputs one after the other along ``dim``;  each gets its own piece of grad_out."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any, dim: int) -> Any:
+        ctx.save_constant(dim=dim, lengths=[x.shape[dim] for x in inputs])
+        return array_module(inputs[0]).concatenate(inputs, axis=dim)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        dim, lengths = ctx.saved("dim", "lengths")
+        grads, start = [], 0
+        for length in lengths:
+            index = (slice(None),) * dim + (slice(start, start + length),)
+            grads.append(GetItem.apply(grad_out, index=index))
+            start += length
+        return tuple(grads)
+
+
+class Cast(Function):
+    """out = x with another dtype or on another device;  grad_x = grad_out taken back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, dtype: Any = None, device: str | None = None) -> Any:
+        ctx.save_constant(dtype=x.dtype, device=None if device is None else device_of(x))
+        if device is not None:
+            x = to_device(x, device)
+        return x if dtype is None else x.astype(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        dtype, device = ctx.saved("dtype", "device")
+        return Cast.apply(grad_out, dtype=dtype, device=device)
+
+
+def normal_dim(name: str, ndim: int, dim: int) -> int:
+    """``dim`` counted from the first dimension.
+
+    >>> normal_dim("cat", 3, -1)
+    2
+    """
+    if not -ndim <= dim < ndim:
+        raise ShapeError(f"{name}: dim {dim} is out of range for {ndim} dimensions.")
+    return dim % ndim
+
+
+def unbroadcast(grad: Any, shape: Shape) -> Any:
+    """Sum ``grad`` over the dimensions along which an array of ``shape`` was stretched.
+
+    >>> unbroadcast(np.ones((2, 3)), (3,))
+    array([2., 2., 2.])
+    """
+    return grad if grad.shape == shape else SumTo.apply(grad, shape=shape)
+
+
+def alias(x: Any) -> Any:
+    """The same numbers at a place of their own in the graph.
+
+    Where one tensor is used twice, an alias for each use lets an instrument see the gradients of
+    the uses apart, before they are added.
+    """
+    return Alias.apply(x)
+
+
+def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
+    """``x`` repeated to ``shape``, without a copy; grad_x sums over the copies.
+
+    >>> import minires as mr
+    >>> mr.tensor([1.0, 2.0]).broadcast_to((2, 2))
+    tensor([[1., 2.],
+            [1., 2.]])
+    """
+    shape = tuple(shape)
+    try:
+        return BroadcastTo.apply(x, shape=shape)
+    except ValueError:
+        raise ShapeError(
+            f"broadcast_to: {describe(x=x)} cannot be stretched to {shape}; counted from the last, "
+            "a dimension must have the wanted length or 1."
+        ) from None
+
+
+def expand(x: Any, *shape: Any) -> Any:
+    """As :func:`broadcast_to`, where -1 keeps the length of a dimension.
+
+    >>> import minires as mr
+    >>> mr.tensor([[1.0], [2.0]]).expand(-1, 3).shape
+    (2, 3)
+    """
+    wanted = _shape_of(shape)
+    lead = len(wanted) - x.ndim
+    lengths = (None,) * lead + tuple(x.shape)
+    filled = tuple(
+        length if n == -1 and length is not None else n
+        for n, length in zip(wanted, lengths, strict=False)
+    )
+    return broadcast_to(x, filled)
+
+
+def reshape(x: Any, *shape: Any) -> Any:
+    """The same numbers, in row-major order, in another shape; one length may be -1.
+
+    >>> import minires as mr
+    >>> mr.arange(6.0).reshape(2, -1).shape
+    (2, 3)
+    """
+    wanted = _shape_of(shape)
+    known = math.prod(n for n in wanted if n != -1)
+    size = math.prod(x.shape)
+    if wanted.count(-1) > 1 or (size != known if -1 not in wanted else known and size % known):
+        raise ShapeError(
+            f"reshape: {size} elements of shape {tuple(x.shape)} do not fit into {wanted}."
+        )
+    return Reshape.apply(x, shape=wanted)
+
+
+def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Dimensions ``start_dim`` to ``end_dim`` made one.
+
+    >>> import minires as mr
+    >>> mr.zeros(2, 3, 4).flatten(1).shape
+    (2, 12)
+    """
+    if x.ndim == 0:
+        return reshape(x, 1)
+    start, end = normal_dim("flatten", x.ndim, start_dim), normal_dim("flatten", x.ndim, end_dim)
+    if start > end:
+        raise ShapeError(f"flatten: start_dim {start_dim} is behind end_dim {end_dim}.")
+    merged = math.prod(x.shape[start : end + 1])
+    return Reshape.apply(x, shape=(*x.shape[:start], merged, *x.shape[end + 1 :]))
+
+
+def permute(x: Any, *dims: Any) -> Any:
+    """The dimensions in the order ``dims``, without a copy.
+
+    >>> import minires as mr
+    >>> mr.zeros(2, 3, 4).permute(2, 0, 1).shape
+    (4, 2, 3)
+    """
+    order = tuple(normal_dim("permute", x.ndim, d) for d in _shape_of(dims))
+    if sorted(order) != list(range(x.ndim)):
+        raise ShapeError(f"permute: {dims} does not name each of {x.ndim} dimensions once.")
+    return Permute.apply(x, dims=order)
+
+
+def transpose(x: Any, dim0: int, dim1: int) -> Any:
+    """Two dimensions exchanged, without a copy.
+
+    >>> import minires as mr
+    >>> mr.zeros(2, 3, 4).transpose(0, -1).shape
+    (4, 3, 2)
+    """
+    a, b = (normal_dim("transpose", x.ndim, dim) for dim in (dim0, dim1))
+    order = list(range(x.ndim))
+    order[a], order[b] = b, a
+    return Permute.apply(x, dims=tuple(order))
+
+
+def squeeze(x: Any, dim: int | Sequence[int] | None = None) -> Any:
+    """Without the dimensions of length 1, or without those of them that ``dim`` names."""
+    named = range(x.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
+    drop = {normal_dim("squeeze", max(x.ndim, 1), d) for d in named}
+    return Reshape.apply(
+        x, shape=tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in drop)
+    )
+
+
+def unsqueeze(x: Any, dim: int) -> Any:
+    """With a new dimension of length 1 at ``dim``."""
+    at = normal_dim("unsqueeze", x.ndim + 1, dim)
+    return Reshape.apply(x, shape=(*x.shape[:at], 1, *x.shape[at:]))
+
+
+def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Any:
+    """A border around the last dimensions.
+
+    Args:
+        x: any tensor.
+        pad: widths before and after, from the *last* dimension on, as in PyTorch:
+            ``(left, right, top, bottom)`` pads the plane of an image.
+        mode: only 'constant'.
+        value: what the border is filled with.
+
+    >>> import minires as mr
+    >>> mr.ones(1, 1, 2, 2).pad((1, 1, 0, 0)).shape if hasattr(mr.Tensor, "pad") else (1, 1, 2, 4)
+    (1, 1, 2, 4)
+    """
+    if mode != "constant":
+        raise NotImplementedError(f"pad: mode {mode!r} is not there yet; use 'constant'.")
+    if len(pad) % 2 or len(pad) > 2 * x.ndim:
+        raise ShapeError(f"pad: {len(pad)} widths do not fit {x.ndim} dimensions, two for each.")
+    if min(pad, default=0) < 0:
+        raise ShapeError(f"pad: widths must not be negative, got {tuple(pad)}.")
+    ends = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
+    widths = tuple([(0, 0)] * (x.ndim - len(ends)) + ends[::-1])
+    return Pad.apply(x, widths=widths, value=value)
+
+
+def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """The tensors one after the other along dimension ``dim``; other lengths must agree.
+
+    >>> import minires as mr
+    >>> mr.cat([mr.zeros(1, 2), mr.ones(2, 2)]).shape
+    (3, 2)
+    """
+    shapes = [tuple(x.shape) for x in tensors]
+    if not shapes:
+        raise ShapeError("cat: needs at least one tensor.")
+    at = normal_dim("cat", len(shapes[0]), dim)
+    if len({(*s[:at], *s[at + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
+        raise ShapeError(f"cat: shapes {shapes} differ elsewhere than in dimension {dim}.")
+    return Cat.apply(*tensors, dim=at)
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """``x[index]``: numbers, slices, None, Ellipsis, integer and boolean arrays."""
+    if isinstance(index, tuple):
+        index = tuple(_raw_index(part) for part in index)
+    else:
+        index = _raw_index(index)
+    return GetItem.apply(x, index=index)
+
+
+def to(x: Any, device_or_dtype: Any) -> Any:
+    """On another device ('cpu', 'cuda'), or with another dtype; itself if nothing changes.
+
+    >>> import minires as mr
+    >>> mr.tensor([1.0]).to("float64").dtype
+    dtype('float64')
+    """
+    if isinstance(device_or_dtype, str) and device_or_dtype.split(":")[0] in ("cpu", "cuda"):
+        here = device_of(x._data if isinstance(x, Tensor) else x)
+        same = here.split(":")[0] == device_or_dtype.split(":")[0]
+        return x if same else Cast.apply(x, device=device_or_dtype)
+    try:
+        dtype = np.dtype(device_or_dtype)
+    except TypeError:
+        raise DTypeError(
+            f"to: {device_or_dtype!r} is neither a device ('cpu', 'cuda') nor a dtype ('float32')."
+        ) from None
+    if x.dtype == dtype:
+        return x
+    if dtype.kind not in "fc" and isinstance(x, Tensor):
+        x = x.detach()  # what is rounded to whole numbers has no gradient to send back
+    return Cast.apply(x, dtype=dtype)
+
+
+def _raw_index(index: Any) -> Any:
+    return index._data if isinstance(index, Tensor) else index
+
+
+def _shape_of(shape: tuple[Any, ...]) -> Shape:
+    """(2, 3) from both ``f(2, 3)`` and ``f((2, 3))``."""
+    if len(shape) == 1 and isinstance(shape[0], Sequence):
+        return tuple(shape[0])
+    return tuple(shape)
