@@ -1,0 +1,42 @@
+"""Layers and the block contract, under the names of ``torch.nn``."""
+
+from minires.nn import init
+from minires.nn.layers import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    CrossEntropyLoss,
+    Flatten,
+    Identity,
+    Linear,
+    MaxPool2d,
+    ModuleList,
+    MSELoss,
+    ReLU,
+    Sequential,
+)
+from minires.nn.module import Module, Parameter
+from minires.nn.residual import Observer, ResidualBlock, observe
+
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Flatten",
+    "Identity",
+    "Linear",
+    "MSELoss",
+    "MaxPool2d",
+    "Module",
+    "ModuleList",
+    "Observer",
+    "Parameter",
+    "ReLU",
+    "ResidualBlock",
+    "Sequential",
+    "init",
+    "observe",
+]

@@ -1,0 +1,378 @@
+"""Layers: a functional operation with its parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+import minires.functional as F
+from minires.autograd.tensor import Tensor
+from minires.errors import ShapeError, describe
+from minires.kernels.geometry import Pair, pair
+from minires.nn import init
+from minires.nn.module import Module, Parameter
+
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Flatten",
+    "Identity",
+    "Linear",
+    "MSELoss",
+    "MaxPool2d",
+    "ModuleList",
+    "ReLU",
+    "Sequential",
+]
+
+
+class Sequential(Module):
+    """Modules one after the other.
+
+    >>> import minires as mr, minires.nn as nn
+    >>> nn.Sequential(nn.Flatten(), nn.Linear(4, 2))(mr.zeros(3, 1, 2, 2)).shape
+    (3, 2)
+    """
+
+    def __init__(self, *modules: Module):
+        super().__init__()
+        for i, module in enumerate(modules):
+            setattr(self, str(i), module)
+
+    def forward(self, x: Any) -> Any:
+        for module in self._modules.values():
+            x = module(x)
+        return x
+
+    def append(self, module: Module) -> Sequential:
+        """Add a module at the end."""
+        setattr(self, str(len(self)), module)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self._modules.values())[index]
+
+
+class ModuleList(Module):
+    """A list of modules that are found by name; it has no forward of its own."""
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        super().__init__()
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> ModuleList:
+        """Add a module at the end."""
+        setattr(self, str(len(self)), module)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules.values())
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self._modules.values())[index]
+
+
+class Identity(Module):
+    """out = input."""
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Flatten(Module):
+    """(N, C, H, W) to (N, C*H*W): dimensions ``start_dim`` to ``end_dim`` made one."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1):
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Any) -> Any:
+        return F.flatten(x, self.start_dim, self.end_dim)
+
+
+class ReLU(Module):
+    """out = max(input, 0)."""
+
+    def forward(self, x: Any) -> Any:
+        return F.relu(x)
+
+
+class Linear(Module):
+    """out = input @ weight^T + bias; see :func:`minires.functional.linear`.
+
+    Args:
+        in_features, out_features: lengths of the last dimension before and after.
+        bias: whether to add one.
+
+    ``weight`` (out_features, in_features) and ``bias`` start uniform in +-1/sqrt(in_features).
+    """
+
+    bias: Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True):
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(np.empty((out_features, in_features), np.float32))
+        self.register_parameter(
+            "bias", Parameter(np.empty(out_features, np.float32)) if bias else None
+        )
+        _reset(self.weight, self.bias)
+
+    def forward(self, x: Any) -> Any:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Sizes and bias."""
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class Conv2d(Module):
+    """Convolution of images; see :func:`minires.functional.conv2d`.
+
+    Args:
+        in_channels, out_channels: C and C_out.
+        kernel_size, stride, padding, dilation: a number or (rows, columns); padding may be 'same'
+            or 'valid'.
+        groups: splits the channels into groups that do not see each other.
+        bias: whether to add one number a channel.
+
+    ``weight`` (C_out, C/groups, KH, KW) and ``bias`` start uniform in +-1/sqrt(fan_in).
+
+    >>> import minires as mr, minires.nn as nn
+    >>> nn.Conv2d(3, 8, 3, stride=2, padding=1)(mr.zeros(1, 3, 32, 32)).shape
+    (1, 8, 16, 16)
+    """
+
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair | str = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__()
+        if in_channels % groups or out_channels % groups:
+            raise ShapeError(
+                f"Conv2d: {groups} groups divide neither or only one of in_channels {in_channels} "
+                f"and out_channels {out_channels}; they must divide both."
+            )
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = pair(kernel_size, "kernel_size")
+        self.stride, self.dilation = pair(stride, "stride"), pair(dilation, "dilation")
+        self.padding = padding if isinstance(padding, str) else pair(padding, "padding")
+        self.groups = groups
+        shape = (out_channels, in_channels // groups, *self.kernel_size)
+        self.weight = Parameter(np.empty(shape, np.float32))
+        self.register_parameter(
+            "bias", Parameter(np.empty(out_channels, np.float32)) if bias else None
+        )
+        _reset(self.weight, self.bias)
+
+    def forward(self, x: Any) -> Any:
+        return F.conv2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
+
+    def extra_repr(self) -> str:
+        """Channels, kernel, and whatever is not the default."""
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
+        for name, default in (("stride", (1, 1)), ("padding", (0, 0)), ("dilation", (1, 1))):
+            if getattr(self, name) != default:
+                parts.append(f"{name}={getattr(self, name)}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        if self.bias is None:
+            parts.append("bias=False")
+        return ", ".join(parts)
+
+
+def _reset(weight: Parameter, bias: Parameter | None) -> None:
+    """PyTorch's default start: weight and bias uniform in +-1/sqrt(fan_in)."""
+    init.kaiming_uniform_(weight, a=math.sqrt(5))
+    if bias is not None:
+        bound = 1.0 / math.sqrt(init.fans(weight.shape)[0])
+        init.uniform_(bias, -bound, bound)
+
+
+class BatchNorm2d(Module):
+    """Normalise each channel of (N, C, H, W); see :func:`minires.functional.batch_norm`.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+        momentum: weight of the *new* value in the running statistics (not of the old one).
+        affine: whether to have ``weight`` (gamma, starts at 1) and ``bias`` (beta, starts at 0).
+        track_running_stats: whether to keep ``running_mean`` and ``running_var``.
+
+    The variance that normalises is the biased one; ``running_var`` follows the unbiased one.
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ):
+        super().__init__()
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        size = num_features
+        self.register_parameter("weight", Parameter(np.ones(size, np.float32)) if affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(size, np.float32)) if affine else None)
+        tracked = track_running_stats
+        self.register_buffer(
+            "running_mean", Tensor(np.zeros(size, np.float32)) if tracked else None
+        )
+        self.register_buffer("running_var", Tensor(np.ones(size, np.float32)) if tracked else None)
+        self.register_buffer(
+            "num_batches_tracked", Tensor(np.zeros((), np.int64)) if tracked else None
+        )
+
+    def forward(self, x: Any) -> Any:
+        if x.ndim != 4:
+            raise ShapeError(f"BatchNorm2d: input must be (N, C, H, W).\n  {describe(input=x)}")
+        out = F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.data[...] += 1
+        return out
+
+    def extra_repr(self) -> str:
+        """Channels, eps and momentum."""
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class MaxPool2d(Module):
+    """The largest of each window; see :func:`minires.functional.max_pool2d`."""
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ):
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
+
+    def forward(self, x: Any) -> Any:
+        return F.max_pool2d(
+            x,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.return_indices,
+        )
+
+    def extra_repr(self) -> str:
+        """The window."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool2d(Module):
+    """The mean of each window; see :func:`minires.functional.avg_pool2d`."""
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ):
+        super().__init__()
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+        self.divisor_override = divisor_override
+
+    def forward(self, x: Any) -> Any:
+        return F.avg_pool2d(
+            x,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
+
+    def extra_repr(self) -> str:
+        """The window."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AdaptiveAvgPool2d(Module):
+    """The means of OH x OW windows; see :func:`minires.functional.adaptive_avg_pool2d`."""
+
+    def __init__(self, output_size: Any):
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, x: Any) -> Any:
+        return F.adaptive_avg_pool2d(x, self.output_size)
+
+    def extra_repr(self) -> str:
+        """The output size."""
+        return f"{self.output_size}"
+
+
+class CrossEntropyLoss(Module):
+    """-log softmax(input)[target]; see :func:`minires.functional.cross_entropy`."""
+
+    def __init__(self, reduction: str = "mean"):
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.cross_entropy(input, target, self.reduction)
+
+
+class MSELoss(Module):
+    """(input - target)^2; see :func:`minires.functional.mse_loss`."""
+
+    def __init__(self, reduction: str = "mean"):
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.mse_loss(input, target, self.reduction)

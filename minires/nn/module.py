@@ -1,0 +1,311 @@
+"""``Module``: parameters, buffers and children by name, and hooks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from minires.autograd import guard
+from minires.autograd.tensor import Handle, Tensor
+from minires.device import to_device
+from minires.errors import DTypeError, MiniresError, ShapeError
+
+__all__ = ["LoadResult", "Module", "Parameter"]
+
+M = TypeVar("M", bound="Module")
+
+
+class Parameter(Tensor):
+    """A tensor that a module owns and an optimiser trains."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = True):
+        super().__init__(data, requires_grad)
+
+
+class LoadResult(NamedTuple):
+    """What ``load_state_dict`` could not match."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base of all layers and networks.
+
+    Parameters and modules that are assigned as attributes are found again by name, in the order of
+    assignment; ``register_buffer`` adds tensors that are saved but not trained.
+
+    >>> import minires as mr, minires.nn as nn
+    >>> class Twice(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.scale = nn.Parameter(mr.tensor([2.0]))
+    ...     def forward(self, x):
+    ...         return self.scale * x
+    >>> Twice()(mr.tensor([1.0, 3.0]))
+    tensor([2., 6.], node=<Mul>)
+    """
+
+    training: bool
+    _parameters: dict[str, Parameter]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module]
+    _forward_hooks: dict[int, Any]
+    _forward_pre_hooks: dict[int, Any]
+
+    def __init__(self) -> None:
+        for name in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks"):
+            object.__setattr__(self, name, {})
+        self.training = True
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the module computes; subclasses define it."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward().")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        for pre_hook in list(self._forward_pre_hooks.values()):
+            changed = pre_hook(self, inputs)
+            if changed is not None:
+                inputs = changed if isinstance(changed, tuple) else (changed,)
+        out = self.forward(*inputs, **options)
+        for hook in list(self._forward_hooks.values()):
+            changed = hook(self, inputs, out)
+            if changed is not None:
+                out = changed
+        return out
+
+    # --- names ---
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_modules" not in self.__dict__:
+            raise MiniresError(
+                f"{type(self).__name__}: call super().__init__() before assigning {name!r}."
+            )
+        if name in self._buffers and (value is None or isinstance(value, Tensor)):
+            self._buffers[name] = value
+            return
+        table: dict[str, Any] | None = None
+        if isinstance(value, Parameter):
+            table = self._parameters
+        elif isinstance(value, Module):
+            table = self._modules
+        for other in (self._parameters, self._modules, self._buffers):
+            if other is not table:  # there it keeps its place in the order
+                other.pop(name, None)
+        if table is None:
+            object.__setattr__(self, name, value)
+            return
+        table[name] = value
+        self.__dict__.pop(name, None)
+        if hasattr(type(self), name):  # in place of a part of the class: branch, skip_scale
+            self.__dict__[name] = value
+
+    def __getattr__(self, name: str) -> Any:  # only called when the ordinary look-up fails
+        for table in ("_parameters", "_modules", "_buffers"):
+            found = self.__dict__.get(table, {})
+            if name in found:
+                return found[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for table in (self._parameters, self._modules, self._buffers):
+            if name in table:
+                del table[name]
+                self.__dict__.pop(name, None)
+                return
+        object.__delattr__(self, name)
+
+    def register_buffer(self, name: str, value: Tensor | None) -> None:
+        """A tensor that belongs to the state of the module and is not trained."""
+        self.__dict__.pop(name, None)
+        self._buffers[name] = value
+
+    def register_parameter(self, name: str, value: Parameter | None) -> None:
+        """A parameter under ``name``; None reserves the name, for a bias that is not there."""
+        setattr(self, name, value)
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once, with dotted names."""
+        seen: set[int] = set()
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield path, module
+            children = list(module._modules.items())
+            stack.extend((f"{path}.{n}" if path else n, child) for n, child in reversed(children))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it."""
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly below this one."""
+        return iter(self._modules.items())
+
+    def children(self) -> Iterator[Module]:
+        """The modules directly below this one, without names."""
+        return iter(self._modules.values())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters with dotted names, each once, in the order of assignment."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, parameter in module._parameters.items():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield (f"{path}.{name}" if path else name), parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, as an optimiser takes them."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """All buffers with dotted names."""
+        for path, module in self.named_modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    yield (f"{path}.{name}" if path else name), buffer
+
+    def buffers(self) -> Iterator[Tensor]:
+        """All buffers."""
+        return (buffer for _, buffer in self.named_buffers())
+
+    # --- state ---
+
+    def state_dict(self) -> OrderedDict[str, np.ndarray]:
+        """A copy of all parameters and buffers as arrays, by dotted name."""
+        return OrderedDict((name, tensor._data.copy()) for name, tensor in self._named_state())
+
+    def _named_state(self) -> Iterator[tuple[str, Tensor]]:
+        """Parameters and buffers, a shared one under each of its names."""
+        for path, module in self.named_modules():
+            for name, tensor in {**module._parameters, **module._buffers}.items():
+                if tensor is not None:
+                    yield (f"{path}.{name}" if path else name), tensor
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copy arrays or tensors into parameters and buffers of the same names.
+
+        Nothing is changed unless everything fits.
+
+        Args:
+            state: arrays by dotted name, as :meth:`state_dict` gives them.
+            strict: raise if names are missing or left over, instead of returning them.
+
+        Raises:
+            ShapeError: an array has another shape than the parameter.
+            KeyError: ``strict``, and the names differ.
+        """
+        own = dict(self._named_state())
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
+        if strict and (missing or unexpected):
+            raise KeyError(
+                f"load_state_dict of {type(self).__name__}: missing {missing[:5]}, "
+                f"unexpected {unexpected[:5]} ({len(missing)} and {len(unexpected)} in all)."
+            )
+        fitting = []
+        for name, tensor in own.items():
+            if name in state:
+                value = state[name]
+                array = value._data if isinstance(value, Tensor) else np.asarray(value)
+                if array.shape != tensor.shape:
+                    raise ShapeError(
+                        f"load_state_dict: {name} has shape {tensor.shape}, but the state holds "
+                        f"{array.shape}. Is it the state of another model?"
+                    )
+                fitting.append((tensor, array))
+        for tensor, array in fitting:
+            with guard.writable(tensor._data) as data:
+                data[...] = array
+        return LoadResult(missing, unexpected)
+
+    def train(self: M, mode: bool = True) -> M:
+        """Training mode for this module and all below: batch norm uses the batch."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self: M) -> M:
+        """Evaluation mode: batch norm uses its running statistics."""
+        return self.train(False)
+
+    def requires_grad_(self: M, value: bool = True) -> M:
+        """Switch training of all parameters on or off."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(value)
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def apply(self: M, function: Callable[[Module], None]) -> M:
+        """Call ``function`` on every module, children first."""
+        for module in reversed(list(self.modules())):
+            function(module)
+        return self
+
+    def to(self: M, device_or_dtype: Any) -> M:
+        """Move parameters and floating-point buffers to a device or another float type, in place.
+
+        >>> import minires.nn as nn
+        >>> nn.Linear(2, 2).to("float64").weight.dtype
+        dtype('float64')
+        """
+        device = str(device_or_dtype)
+        is_device = device.split(":")[0] in ("cpu", "cuda")
+        dtype = None if is_device else _floating(device_or_dtype)
+        for tensor in [*self.parameters(), *self.buffers()]:
+            if is_device:
+                tensor.data = to_device(tensor._data, device)
+            elif tensor.dtype.kind == "f":
+                tensor.data = tensor._data.astype(dtype)
+            tensor.grad = None
+        return self
+
+    # --- hooks ---
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, inputs, output)`` after forward; a returned value replaces output."""
+        return Handle(self._forward_hooks, hook)
+
+    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
+        """Call ``hook(module, inputs)`` before forward; a returned value replaces the inputs."""
+        return Handle(self._forward_pre_hooks, hook)
+
+    # --- text ---
+
+    def extra_repr(self) -> str:
+        """Settings to show in the module's line of ``repr``."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, child in self._modules.items():
+            first, *rest = repr(child).split("\n")
+            lines += [f"  ({name}): {first}", *(f"  {line}" for line in rest)]
+        head = f"{type(self).__name__}({self.extra_repr()}"
+        return head + ")" if not lines else "\n".join([head, *lines, ")"])
+
+
+def _floating(dtype: Any) -> np.dtype[Any]:
+    found: np.dtype[Any] | None
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.kind != "f":
+        raise DTypeError(
+            f"to: {dtype!r} is neither a device ('cpu', 'cuda') nor a floating type ('float32')."
+        )
+    return found

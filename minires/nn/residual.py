@@ -1,0 +1,126 @@
+"""The residual block: one forward, and a window through which instruments look.
+
+    u = pre(x)                                      before the fork
+    z = skip_scale * shortcut(u) + branch(u)
+    y = activation(z)
+
+A block supplies the parts, as methods or as modules assigned under these names, and leaves
+``forward`` alone.  Then every instrument of :mod:`minires.flow` works on it, because all of them
+look through :func:`observe` at the two places where a skip connection happens: the fork, where one
+tensor goes two ways, and the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from minires.autograd.tensor import Tensor
+from minires.errors import ContractError, ShapeError
+from minires.nn.module import Module
+
+__all__ = ["Observer", "ResidualBlock", "observe"]
+
+
+class Observer:
+    """What an instrument may see, and change, of every residual block in a forward pass."""
+
+    def fork(self, block: ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Called at the fork with the block's input and ``u``; returns what each way is given."""
+        return u, u
+
+    def join(self, block: ResidualBlock, skip: Tensor | None, branch: Tensor) -> None:
+        """Called at the sum with its two terms; ``skip`` is None in a plain block."""
+
+
+_observer: ContextVar[Observer | None] = ContextVar("minires_block_observer", default=None)
+
+
+@contextmanager
+def observe(observer: Observer) -> Iterator[None]:
+    """Let ``observer`` see every residual block that runs in the block of code."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+class ResidualBlock(Module):
+    """Base of all residual blocks: subclass it and define ``branch``, as a method or a module.
+
+    ============  ====================================================  ==============
+    part          what it is                                            by default
+    ============  ====================================================  ==============
+    pre           what comes before the fork                            identity
+    shortcut      the way past the branch; None makes a plain block     identity
+    branch        the layers                                            must be given
+    activation    what follows the sum                                  identity
+    skip_scale    a number that multiplies the shortcut                 1.0
+    ============  ====================================================  ==============
+
+    He et al. 2015, equations 1 and 2: y = F(x) + x and y = F(x) + W_s x.
+
+    >>> import minires as mr, minires.nn as nn
+    >>> class Double(nn.ResidualBlock):
+    ...     def branch(self, u):
+    ...         return 2 * u
+    >>> Double()(mr.tensor([1.0, 2.0]))
+    tensor([3., 6.])
+    """
+
+    skip_scale: float = 1.0
+    # A block instance may set this to None: then it is a plain block.
+    shortcut: Callable[[Any], Any] | None
+
+    def pre(self, x: Any) -> Any:
+        """Before the fork."""
+        return x
+
+    def shortcut(self, u: Any) -> Any:  # type: ignore[no-redef]
+        """The way past the branch."""
+        return u
+
+    def branch(self, u: Any) -> Any:
+        """The layers that are skipped."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define branch(u): the layers beside the shortcut."
+        )
+
+    def activation(self, z: Any) -> Any:
+        """After the sum."""
+        return z
+
+    def forward(self, x: Any) -> Any:
+        """y = activation(skip_scale * shortcut(u) + branch(u)) with u = pre(x)."""
+        observer = _observer.get()
+        u = self.pre(x)
+        to_skip, to_branch = (u, u) if observer is None else observer.fork(self, x, u)
+        branch = self.branch(to_branch)
+        skip = None
+        if self.shortcut is not None:
+            skip = self.shortcut(to_skip)
+            scale = self.skip_scale
+            if isinstance(scale, Tensor) or scale != 1.0:  # a learned scale can be 1 at the start
+                skip = skip * scale
+            if skip.shape != branch.shape:
+                raise ShapeError(
+                    f"{type(self).__name__}: the shortcut gives {tuple(skip.shape)} but the branch "
+                    f"gives {tuple(branch.shape)}, and they are added. Where dimensions change, "
+                    "the shortcut must pad with zeros or project (1x1 convolution)."
+                )
+        if observer is not None:
+            observer.join(self, skip, branch)
+        z = branch if skip is None else skip + branch
+        return self.activation(z)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in cls.__dict__:
+            raise ContractError(
+                f"{cls.__name__} overrides forward() of ResidualBlock. Define its parts instead "
+                "(pre, shortcut, branch, activation): instruments rely on how forward puts them "
+                "together. For another structure derive from nn.Module."
+            )

@@ -1,0 +1,194 @@
+"""The block contract: one forward, five parts, and what instruments see of them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires import nn
+from minires.errors import ContractError, ShapeError
+
+
+class Block(nn.ResidualBlock):
+    """z = skip_scale * 10u + (u + 1), with u = 2x, and y = -z."""
+
+    def pre(self, x: Any) -> Any:
+        return x * 2.0
+
+    def shortcut(self, u: Any) -> Any:
+        return u * 10.0
+
+    def branch(self, u: Any) -> Any:
+        return u + 1.0
+
+    def activation(self, z: Any) -> Any:
+        return -z
+
+
+class Bare(nn.ResidualBlock):
+    def branch(self, u: Any) -> Any:
+        return u * 3.0
+
+
+x = mr.tensor([1.0, 2.0])
+
+
+def test_the_parts_are_put_together_by_the_contract() -> None:
+    assert Block()(x).tolist() == [-(20.0 + 3.0), -(40.0 + 5.0)]
+
+
+def test_left_out_parts_are_identities_and_the_skip_is_whole() -> None:
+    block = Bare()
+    assert block.skip_scale == 1.0
+    assert block(x).tolist() == [4.0, 8.0]
+
+
+def test_skip_scale_multiplies_the_shortcut_only() -> None:
+    block = Block()
+    block.skip_scale = 0.5
+    assert block(x).tolist() == [-(10.0 + 3.0), -(20.0 + 5.0)]
+    block.skip_scale = 0.0
+    assert block(x).tolist() == [-3.0, -5.0]
+
+
+def test_skip_scale_can_be_learned_also_from_one_on() -> None:
+    for start in (1.0, 0.5):
+        block = Bare()
+        block.skip_scale = nn.Parameter(np.array([start], np.float32))
+        assert block(x).tolist() == [3.0 + start, 6.0 + 2.0 * start]
+        block(x).sum().backward()
+        assert block.skip_scale.grad.tolist() == [3.0]
+        assert [name for name, _ in block.named_parameters()] == ["skip_scale"]
+
+
+def test_a_block_without_shortcut_is_a_plain_block() -> None:
+    block = Block()
+    block.shortcut = None
+    assert block(x).tolist() == [-3.0, -5.0]
+    assert Block()(x).tolist() == [-23.0, -45.0]  # the class is as it was
+
+
+def test_a_scale_of_zero_and_no_shortcut_have_the_same_gradient() -> None:
+    def gradient(**settings: Any) -> list[float]:
+        block, leaf = Block(), mr.tensor([1.0, 2.0], requires_grad=True)
+        for name, value in settings.items():
+            setattr(block, name, value)
+        block(leaf).sum().backward()
+        return leaf.grad.tolist()
+
+    assert gradient(skip_scale=0.0) == gradient(shortcut=None) == [-2.0, -2.0]
+    assert gradient() == [-22.0, -22.0]
+
+
+def test_parts_can_be_modules_assigned_under_their_names() -> None:
+    class Projected(nn.ResidualBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pre = nn.ReLU()
+            self.shortcut = nn.Linear(2, 3, bias=False)
+            self.branch = nn.Linear(2, 3)
+            self.activation = nn.Identity()
+
+    block = Projected()
+    u = mr.tensor([[-1.0, 2.0]])
+    expected = block.shortcut(u.relu()) + block.branch(u.relu())
+    np.testing.assert_array_equal(block(u).data, expected.data)
+    names = [name for name, _ in block.named_parameters()]
+    assert names == ["shortcut.weight", "branch.weight", "branch.bias"]
+
+
+def test_a_block_must_have_a_branch() -> None:
+    with pytest.raises(NotImplementedError, match=r"ResidualBlock must define branch\(u\)"):
+        nn.ResidualBlock()(x)
+
+
+def test_overriding_forward_is_refused_where_it_is_written() -> None:
+    def define() -> type:
+        class Own(nn.ResidualBlock):
+            def forward(self, x: Any) -> Any:
+                return x
+
+        return Own
+
+    with pytest.raises(ContractError, match=r"Own overrides forward\(\).*pre, shortcut, branch"):
+        define()
+    with pytest.raises(TypeError):
+        type("Sub", (Bare,), {"forward": lambda self, x: x})
+
+
+def test_terms_of_different_shapes_are_an_error_that_names_the_mend() -> None:
+    class Widens(nn.ResidualBlock):
+        def branch(self, u: Any) -> Any:
+            return mr.cat([u, u])
+
+    with pytest.raises(ShapeError, match=r"Widens: the shortcut gives \(2,\).*\(4,\).*project"):
+        Widens()(x)
+
+
+# --- observers ---
+
+
+class Recorder(nn.Observer):
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def fork(self, block: Any, x: Any, u: Any) -> Any:
+        self.events.append(("fork", block, x.tolist(), u.tolist()))
+        return u, u
+
+    def join(self, block: Any, skip: Any, branch: Any) -> None:
+        term = None if skip is None else skip.tolist()
+        self.events.append(("join", block, term, branch.tolist()))
+
+
+def test_an_observer_sees_the_fork_and_the_two_terms_of_the_sum() -> None:
+    block, recorder = Block(), Recorder()
+    block.skip_scale = 0.5
+    with nn.observe(recorder):
+        block(x)
+    block(x)  # outside the block of code
+    assert recorder.events == [
+        ("fork", block, [1.0, 2.0], [2.0, 4.0]),
+        ("join", block, [10.0, 20.0], [3.0, 5.0]),
+    ]
+
+
+def test_an_observer_sees_that_a_plain_block_has_no_skip() -> None:
+    block, recorder = Bare(), Recorder()
+    block.shortcut = None
+    with nn.observe(recorder):
+        block(x)
+    assert recorder.events[1] == ("join", block, None, [3.0, 6.0])
+
+
+def test_an_observer_can_give_each_way_its_own_tensor() -> None:
+    class Splits(nn.Observer):
+        def fork(self, block: Any, x: Any, u: Any) -> Any:
+            return u * 1.0, u * 0.0
+
+    with nn.observe(Splits()):
+        assert Block()(x).tolist() == [-21.0, -41.0]
+
+
+def test_the_default_observer_changes_nothing() -> None:
+    with nn.observe(nn.Observer()):
+        assert Block()(x).tolist() == [-23.0, -45.0]
+
+
+def test_observers_nest_end_with_exceptions_and_stay_in_their_thread() -> None:
+    outer, inner, block = Recorder(), Recorder(), Bare()
+    with nn.observe(outer):
+        with nn.observe(inner):
+            block(x)
+        with pytest.raises(NotImplementedError), nn.observe(inner):
+            nn.ResidualBlock()(x)
+        thread = threading.Thread(target=lambda: block(x))
+        thread.start()
+        thread.join()
+        block(x)
+    assert [event[0] for event in inner.events] == ["fork", "join", "fork"]
+    assert [event[0] for event in outer.events] == ["fork", "join"]
