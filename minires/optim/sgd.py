@@ -1,0 +1,82 @@
+"""Stochastic gradient descent with momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from minires.autograd import guard
+from minires.errors import UsageError
+from minires.optim.optimizer import Optimizer
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimizer):
+    """Gradient descent with momentum and weight decay, in PyTorch's form.
+
+        g = grad + weight_decay * p
+        v = momentum * v + (1 - dampening) * g          (v = g at the first step)
+        g = g + momentum * v  if nesterov else  v
+        p = p - lr * g
+
+    The rate multiplies the velocity when it is used, not when it is built up, so a change of lr
+    acts at once.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: step size, at least 0.
+        momentum: how much of the velocity is kept, at least 0.
+        dampening: how much of the gradient is left out of the velocity.
+        weight_decay: the L2 penalty, on every parameter of the group.
+        nesterov: look ahead by one step of momentum; needs momentum and no dampening.
+
+    >>> import minires as mr
+    >>> w = mr.tensor([1.0], requires_grad=True)
+    >>> (w * w).sum().backward()
+    >>> SGD([w], lr=0.1).step()
+    >>> w
+    tensor([0.8], requires_grad=True)
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ):
+        settings = dict(lr=lr, momentum=momentum, weight_decay=weight_decay)
+        for name, value in settings.items():
+            if value < 0:
+                raise UsageError(f"SGD: {name} must not be negative, got {value}.")
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise UsageError("SGD: nesterov needs momentum above 0 and no dampening.")
+        super().__init__(params, {**settings, "dampening": dampening, "nesterov": nesterov})
+
+    def step(self) -> None:
+        """One step for every parameter that has a gradient."""
+        for group in self.param_groups:
+            lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                grad = parameter.grad._data
+                with guard.writable(parameter._data) as data:
+                    if decay:
+                        grad = grad + decay * data
+                    if momentum:
+                        grad = self._velocity(parameter, grad, group)
+                    data -= lr * grad
+
+    def _velocity(self, parameter: Any, grad: Any, group: dict[str, Any]) -> Any:
+        state = self.state.setdefault(parameter, {})
+        velocity = state.get("momentum_buffer")
+        if velocity is None:
+            velocity = state["momentum_buffer"] = grad.copy()
+        else:
+            velocity *= group["momentum"]
+            velocity += grad if not group["dampening"] else (1.0 - group["dampening"]) * grad
+        return grad + group["momentum"] * velocity if group["nesterov"] else velocity

@@ -1,0 +1,67 @@
+"""Schedules: PyTorch's rates, epoch by epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires.optim import SGD, lr_scheduler
+from tests.golden.loading import SchedulerCase, load_schedulers
+
+# Schedules that are not part of the package yet.
+NOT_YET = {"StepLR", "CosineAnnealingLR", "LinearLR"}
+
+
+def optimizer(lr: float = 0.1) -> SGD:
+    return SGD([mr.tensor([1.0], requires_grad=True)], lr=lr)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, id=c.name) for c in load_schedulers() if c.op not in NOT_YET]
+)
+def test_the_rates_are_the_stored_ones(case: SchedulerCase) -> None:
+    sgd = optimizer(case.base_lr)
+    schedule = getattr(lr_scheduler, case.op)(sgd, **case.kwargs)
+    rates = []
+    for _ in case.lrs:
+        rates.append(sgd.param_groups[0]["lr"])
+        assert schedule.get_last_lr() == [rates[-1]]
+        schedule.step()
+    np.testing.assert_allclose(rates, case.lrs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_YET))
+def test_what_is_not_part_of_the_package_yet_is_not_there(name: str) -> None:
+    assert not hasattr(lr_scheduler, name), f"{name} is there: take it off the list NOT_YET"
+    assert name in {case.op for case in load_schedulers()}
+
+
+def test_each_group_keeps_its_own_starting_rate() -> None:
+    groups = [
+        {"params": [mr.tensor([1.0], requires_grad=True)]},
+        {"params": [mr.tensor([1.0], requires_grad=True)], "lr": 0.5},
+    ]
+    sgd = SGD(groups, lr=1.0)
+    schedule = lr_scheduler.MultiStepLR(sgd, [1, 2], gamma=0.1)
+    assert schedule.base_lrs == [1.0, 0.5]
+    schedule.step()
+    schedule.step()
+    np.testing.assert_allclose(schedule.get_last_lr(), [0.01, 0.005], rtol=1e-12)
+    assert schedule.last_epoch == 2
+
+
+def test_the_optimiser_uses_the_rate_of_its_epoch() -> None:
+    sgd = optimizer(1.0)
+    weight = sgd.param_groups[0]["params"][0]
+    schedule = lr_scheduler.MultiStepLR(sgd, milestones=[1])
+    for _ in range(2):
+        weight.grad = mr.tensor([1.0])
+        sgd.step()
+        schedule.step()
+    np.testing.assert_allclose(weight.item(), 1.0 - 1.0 - 0.1, rtol=1e-6)
+
+
+def test_the_base_has_no_rule_of_its_own() -> None:
+    with pytest.raises(NotImplementedError):
+        lr_scheduler.LRScheduler(optimizer()).step()

@@ -1,0 +1,154 @@
+"""SGD: PyTorch's numbers, its settings, and what it leaves alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minires as mr
+from minires.errors import UsageError
+from minires.optim import SGD, Optimizer
+from tests.golden.loading import OptimizerCase, load_optimizers
+
+
+def parameter(*values: float, dtype: Any = np.float64) -> mr.Tensor:
+    return mr.tensor(np.array(values, dtype), requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, id=c.name) for c in load_optimizers() if c.op == "SGD"]
+)
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_every_step_gives_the_stored_numbers(case: OptimizerCase, dtype: Any, rtol: float) -> None:
+    weight = mr.tensor(case.start.astype(dtype), requires_grad=True)
+    optimizer = SGD([weight], **case.kwargs)
+    for grad, expected in zip(case.grads, case.values, strict=True):
+        weight.grad = mr.tensor(grad.astype(dtype))
+        optimizer.step()
+        assert weight.dtype == dtype
+        np.testing.assert_allclose(weight.data, expected, rtol=rtol, atol=rtol)
+
+
+def test_a_step_goes_down_a_quadratic() -> None:
+    weight = parameter(3.0, -4.0)
+    optimizer = SGD([weight], lr=0.1, momentum=0.9)
+    for _ in range(200):
+        optimizer.zero_grad()
+        (weight * weight).sum().backward()
+        optimizer.step()
+    assert np.abs(weight.data).max() < 1e-3
+
+
+def test_a_step_changes_the_array_in_place_and_spares_gradient_and_graph() -> None:
+    weight = parameter(1.0)
+    array = weight.data
+    (weight * 3.0).sum().backward()
+    grad = weight.grad
+    for settings in ({"momentum": 0.9}, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.5}):
+        optimizer = SGD([weight], lr=0.1, **settings)
+        optimizer.step()
+        optimizer.step()
+    assert weight.data is array
+    assert array[0] != 1.0
+    assert weight.grad is grad
+    assert grad.item() == 3.0
+    assert weight.is_leaf
+
+
+def test_parameters_without_a_gradient_are_left_alone_by_decay_and_momentum_too() -> None:
+    used, unused = parameter(1.0), parameter(1.0)
+    used.grad = mr.tensor(np.array([1.0]))
+    optimizer = SGD([used, unused], lr=0.1, momentum=0.9, weight_decay=0.1)
+    optimizer.step()
+    assert unused.item() == 1.0
+    assert used.item() < 1.0
+    assert list(optimizer.state) == [used]
+
+
+def test_zero_grad_forgets_and_momentum_stays() -> None:
+    weight = parameter(0.0)
+    optimizer = SGD([weight], lr=1.0, momentum=0.5)
+    weight.grad = mr.tensor(np.array([1.0]))
+    optimizer.step()
+    optimizer.zero_grad()
+    assert weight.grad is None
+    optimizer.step()
+    assert weight.item() == -1.0
+    weight.grad = mr.tensor(np.array([0.0]))
+    optimizer.step()
+    assert weight.item() == -1.5
+
+
+def test_groups_have_settings_of_their_own_over_the_defaults() -> None:
+    fast, slow = parameter(1.0), parameter(1.0)
+    optimizer = SGD([{"params": [fast]}, {"params": (slow,), "lr": 0.01}], lr=0.1)
+    for weight in (fast, slow):
+        weight.grad = mr.tensor(np.array([1.0]))
+    optimizer.step()
+    np.testing.assert_allclose([fast.item(), slow.item()], [0.9, 0.99])
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.01]
+    assert optimizer.param_groups[1]["momentum"] == 0.0
+
+
+def test_a_change_of_rate_acts_at_once_on_the_velocity() -> None:
+    weight = parameter(0.0)
+    optimizer = SGD([weight], lr=1.0, momentum=1.0)
+    weight.grad = mr.tensor(np.array([1.0]))
+    optimizer.step()
+    optimizer.param_groups[0]["lr"] = 0.1
+    optimizer.step()
+    np.testing.assert_allclose(weight.item(), -1.0 - 0.1 * 2.0)
+
+
+def test_parameters_can_come_from_a_generator() -> None:
+    model = mr.nn.Linear(2, 2)
+    assert len(SGD(model.parameters()).param_groups[0]["params"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "phrase"),
+    [
+        ({"lr": -0.1}, "lr must not be negative, got -0.1"),
+        ({"momentum": -1}, "momentum must not be negative"),
+        ({"weight_decay": -1e-4}, "weight_decay must not be negative"),
+        ({"nesterov": True}, "nesterov needs momentum"),
+        ({"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "no dampening"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], phrase: str) -> None:
+    with pytest.raises(UsageError, match=f"SGD: .*{phrase}"):
+        SGD([parameter(1.0)], **settings)
+
+
+def test_what_cannot_be_trained_is_refused_with_the_mend() -> None:
+    weight = parameter(1.0, 2.0)
+    with pytest.raises(UsageError, match="SGD: got no parameters"):
+        SGD([])
+    with pytest.raises(UsageError, match=r"SGD: .*\[tensor\]"):
+        SGD(weight)
+    with pytest.raises(UsageError, match=r"SGD: .*leaves.*result of Mul"):
+        SGD([weight * 2.0])
+    with pytest.raises(UsageError, match=r"SGD: .*ndarray"):
+        SGD([weight.data])
+    with pytest.raises(UsageError, match=r"SGD: .*twice"):
+        SGD([{"params": [weight]}, {"params": [weight]}])
+
+
+def test_frozen_parameters_can_be_given_and_stay() -> None:
+    model = mr.nn.Linear(2, 2).requires_grad_(False)
+    before = model.weight.data.copy()
+    SGD(model.parameters(), lr=1.0, weight_decay=0.1).step()
+    np.testing.assert_array_equal(model.weight.data, before)
+
+
+def test_repr_names_the_settings() -> None:
+    assert repr(SGD([parameter(1.0)], lr=0.1)) == (
+        "SGD(lr=0.1, momentum=0.0, weight_decay=0.0, dampening=0.0, nesterov=False)"
+    )
+
+
+def test_the_base_has_no_step() -> None:
+    with pytest.raises(NotImplementedError):
+        Optimizer([parameter(1.0)], {}).step()
