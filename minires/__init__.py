@@ -1,0 +1,78 @@
+"""minires: the residual-learning microscope.
+
+A small deep-learning framework on NumPy and CuPy, written from scratch to be read, in which you
+build residual blocks and see how the gradient comes back through the skip and through the branch.
+
+    import minires as mr
+    import minires.functional as F
+    import minires.nn as nn
+
+The upper floors (``mr.nn``, ``mr.models``, ``mr.flow``, ...) are imported when they are first used.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from minires import errors, functional, kernels
+from minires.autograd import (
+    Tensor,
+    detect_anomaly,
+    enable_grad,
+    grad,
+    is_grad_enabled,
+    no_grad,
+    tensor,
+)
+from minires.creation import arange, full, ones, rand, randn, zeros
+from minires.functional import cat
+from minires.kernels import get_num_threads, set_num_threads
+from minires.rng import manual_seed
+
+if TYPE_CHECKING:
+    from minires import data, experiments, flow, models, nn, optim, train, viz
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Tensor",
+    "arange",
+    "cat",
+    "data",
+    "detect_anomaly",
+    "enable_grad",
+    "errors",
+    "experiments",
+    "flow",
+    "full",
+    "functional",
+    "get_num_threads",
+    "grad",
+    "is_grad_enabled",
+    "kernels",
+    "manual_seed",
+    "models",
+    "nn",
+    "no_grad",
+    "ones",
+    "optim",
+    "rand",
+    "randn",
+    "set_num_threads",
+    "tensor",
+    "train",
+    "viz",
+    "zeros",
+]
+
+_LATER = ("data", "experiments", "flow", "models", "nn", "optim", "train", "viz")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LATER:
+        return import_module(f"minires.{name}")
+    raise AttributeError(f"module 'minires' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

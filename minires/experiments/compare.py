@@ -1,0 +1,271 @@
+"""Plain and residual networks side by side: degradation, and where the gradient goes.
+
+For each seed and depth the kinds start from the same weights and see the data in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from minires import data, flow, kernels, models, optim, rng, train, viz
+from minires.data import DataLoader, Dataset
+from minires.errors import UsageError
+from minires.experiments.files import write_whole
+from minires.models import CifarResNet
+
+__all__ = ["KINDS", "CompareConfig", "compare", "write_results"]
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {"residual": False},
+    "residual": {},
+    "preact": {"preactivation": True},
+}
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Everything that decides the numbers of a comparison.
+
+    Attributes:
+        data: name of the data set.
+        depths: of the networks, each 6n + 2.
+        kinds: 'plain', 'residual', 'preact'.
+        width: filters of the first stage.
+        shortcut: 'A', 'B' or 'C'.
+        epochs, batch_size, lr, momentum, weight_decay: of the training; the learning rate is
+            divided by 10 after half and after three quarters of the epochs.
+        seeds: one run of every kind and depth for each.
+    """
+
+    data: str = "digits"
+    depths: tuple[int, ...] = (20, 56)
+    kinds: tuple[str, ...] = ("plain", "residual")
+    width: int = 8
+    shortcut: str = "A"
+    epochs: int = 12
+    batch_size: int = 64
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    seeds: tuple[int, ...] = (0,)
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise UsageError for a setting that cannot work, before anything is trained."""
+        for depth in self.depths:
+            models.check_depth(depth)
+        for name in ("depths", "kinds", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values) or not values:
+                raise UsageError(f"{name} must be given once each, and at least one of them.")
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise UsageError(f"Unknown kind {kind!r}: choose of {', '.join(KINDS)}.")
+        for name in ("width", "epochs"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if not 2 <= self.batch_size <= len(dataset):
+            raise UsageError(
+                f"batch size {self.batch_size} does not fit {len(dataset)} training images of "
+                f"{self.data}: choose 2 to {len(dataset)}."
+            )
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise UsageError(f"lr must be a number above 0, not {self.lr}.")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"momentum must be from 0 to below 1, not {self.momentum}.")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise UsageError(f"weight decay must be a number from 0 on, not {self.weight_decay}.")
+        if any(seed < 0 for seed in self.seeds):
+            raise UsageError("seeds must be whole numbers from 0 on.")
+
+    def combinations(self) -> Iterator[tuple[int, int, str]]:
+        """(seed, depth, kind) of all runs; kinds to be compared come one after the other."""
+        for seed in self.seeds:
+            for depth in self.depths:
+                for kind in self.kinds:
+                    yield seed, depth, kind
+
+    def milestones(self) -> list[int]:
+        """The epochs after which the learning rate is divided by 10."""
+        return [math.ceil(self.epochs / 2), math.ceil(self.epochs * 3 / 4)]
+
+
+def compare(
+    config: CompareConfig,
+    dataset: Dataset | None = None,
+    *,
+    progress: TextIO | None = None,
+    on_run: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train every combination of ``config`` and measure its gradient flow before and after.
+
+    Ctrl-C ends it early: the runs that are finished are returned, with ``interrupted`` true.
+
+    Args:
+        config: what to run.
+        dataset: the data, if it is loaded already.
+        progress: where to show progress; nowhere if left out.
+        on_run: called with each finished run.
+
+    Returns:
+        Plain data: ``config``, ``environment``, ``interrupted``, and ``runs``, one dict a run.
+
+    Raises:
+        UsageError, DataError: before the first run, for settings or data that cannot work.
+
+    >>> config = CompareConfig(depths=(8,), width=2, epochs=1, batch_size=256)
+    >>> [(run["kind"], run["depth"]) for run in compare(config)["runs"]]
+    [('plain', 8), ('residual', 8)]
+    """
+    dataset = data.load(config.data) if dataset is None else dataset
+    config.check(dataset)
+    runs: list[dict[str, Any]] = []
+    interrupted = False
+    combinations = list(config.combinations())
+    try:
+        for number, (seed, depth, kind) in enumerate(combinations, 1):
+            label = f"[{number}/{len(combinations)}] {kind}-{depth}, seed {seed}"
+            run = _run(config, dataset, seed, depth, kind, label, progress)
+            runs.append(run)
+            if on_run is not None:
+                on_run(run)
+    except KeyboardInterrupt:
+        interrupted = True
+    sizes = {"train_samples": len(dataset), "test_samples": len(dataset.test_labels)}
+    return {
+        "config": {**asdict(config), **sizes},
+        "environment": environment(),
+        "interrupted": interrupted,
+        "runs": runs,
+    }
+
+
+def build(config: CompareConfig, dataset: Dataset, depth: int, kind: str) -> CifarResNet:
+    """The network of one run, drawn from the default generator."""
+    return models.cifar_resnet(
+        depth,
+        width=config.width,
+        shortcut=config.shortcut,
+        in_channels=dataset.image_shape[0],
+        num_classes=dataset.num_classes,
+        **KINDS[kind],
+    )
+
+
+def _run(
+    config: CompareConfig,
+    dataset: Dataset,
+    seed: int,
+    depth: int,
+    kind: str,
+    label: str,
+    progress: TextIO | None,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    rng.manual_seed(seed)
+    model = build(config, dataset, depth, kind)
+    loader = DataLoader(dataset.train, batch_size=config.batch_size, shuffle=True, seed=seed)
+    optimizer = optim.SGD(
+        model.parameters(),
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    schedule = optim.lr_scheduler.MultiStepLR(optimizer, config.milestones())
+    batch = dataset.batch(config.batch_size)
+    parts = {"train": dataset.train, "test": dataset.test}
+
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a run may diverge
+        initial = _gradient_flow(model, batch)
+        with (
+            nullcontext()
+            if progress is None
+            else train.Progress(label, epochs=config.epochs, images=len(dataset), file=progress)
+        ) as shown:
+            history = train.fit(
+                model,
+                loader,
+                optimizer,
+                epochs=config.epochs,
+                scheduler=schedule,
+                evaluate_on=parts,
+                on_step=shown.step if shown else None,
+                on_epoch=shown.epoch if shown else None,
+            )
+        trained = _gradient_flow(model, batch)
+    flat = history.to_dict()
+    return {
+        "kind": kind,
+        "depth": depth,
+        "seed": seed,
+        "parameters": sum(parameter.size for parameter in model.parameters()),
+        "train_loss": flat["train_loss"][-1],
+        "train_error": flat["train_error"][-1],
+        "test_error": flat["test_error"][-1],
+        "seconds": time.perf_counter() - started,
+        "history": flat,
+        "gradient_flow": {"initial": initial, "trained": trained},
+    }
+
+
+def _gradient_flow(model: CifarResNet, batch: tuple[Any, Any]) -> dict[str, Any]:
+    """The ledger of one batch in training mode, a list a quantity."""
+    model.train()
+    found = flow.ledger(model, *batch)
+    columns = ("grad_rms", "skip_norm", "branch_norm", "cosine", "forward_ratio")
+    return {
+        "loss": found.loss,
+        "max_error": found.max_error,
+        "block": [entry.name for entry in found.blocks],
+        "skip_share": [entry.share for entry in found.blocks],
+        **{name: [getattr(entry, name) for entry in found.blocks] for name in columns},
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers were computed with."""
+    from minires import __version__
+
+    return {
+        "minires": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "threads": kernels.get_num_threads(),
+    }
+
+
+def write_results(results: dict[str, Any], folder: Path) -> list[Path]:
+    """Write results.json, curves.png, gradient_flow.png and report.html, each whole or not at all.
+
+    Everything is drawn before the first file is written.  A number that is not finite is written
+    as null, since JSON has none.
+    """
+    runs = results["runs"]
+    plain = _finite(results)
+    contents = {
+        "results.json": (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode(),
+        "curves.png": viz.figure_png(viz.training_curves(runs)),
+        "gradient_flow.png": viz.figure_png(viz.gradient_flow(runs)),
+        "report.html": viz.compare_report(results).encode(),  # tells diverged from not measured
+    }
+    return write_whole(folder, contents)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

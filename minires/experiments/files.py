@@ -1,0 +1,68 @@
+"""Output folders: checked before the work, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from minires.errors import UsageError
+
+__all__ = ["output_folder", "write_whole"]
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """A folder that can be written to, made if need be; one made here and left empty goes again.
+
+    Raises UsageError, before any work is done, if nothing can be written there.
+    """
+    missing = [p for p in (folder, *folder.parents) if not os.path.lexists(p)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        _remove_empty(missing)
+        reason = error.strerror or error
+        raise UsageError(
+            f"cannot write to {str(folder)!r} ({reason}); choose another folder with --out."
+        ) from None
+    try:
+        yield folder
+    finally:
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for path in folders:  # the innermost first
+        with suppress(OSError):
+            path.rmdir()
+
+
+def write_whole(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Write files so that each holds all of its content or keeps what it held before."""
+    temporary: list[tuple[Path, Path]] = []
+    try:
+        for name, content in contents.items():
+            handle, path = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+            temporary.append((Path(path), folder / name))
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.chmod(path, 0o666 & ~_umask())
+        for path_now, path_then in temporary:
+            os.replace(path_now, path_then)
+    except OSError as error:
+        raise UsageError(f"cannot write to {str(folder)!r} ({error.strerror or error}).") from None
+    finally:
+        for path_now, _ in temporary:
+            path_now.unlink(missing_ok=True)
+    return [path for _, path in temporary]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
