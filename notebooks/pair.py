@@ -1,0 +1,59 @@
+"""Make the .ipynb of every notebook from its py:percent text, without output.
+
+    python notebooks/pair.py            write them
+    python notebooks/pair.py --check    fail if one is not what its text says
+
+The text is the source.  Cell ids are made from the notebook's name and the cell's position, so the
+same text always gives the same file.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+FOLDER = Path(__file__).parent
+
+
+def sources() -> list[Path]:
+    """The texts, in reading order: their names start with a number."""
+    return sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+
+
+def paired(source: Path) -> str:
+    """The .ipynb that belongs to a text, as JSON."""
+    notebook = jupytext.read(source, fmt="py:percent")
+    for i, cell in enumerate(notebook.cells):
+        cell["id"] = f"{source.stem[:2]}-{i:03d}"
+        cell["metadata"] = {}
+        if cell.cell_type == "code":
+            cell["outputs"] = []
+            cell["execution_count"] = None
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook, version=4) + "\n"
+
+
+def main(check: bool) -> int:
+    """Write the pairs, or say which are out of step."""
+    stale = []
+    for source in sources():
+        target, text = source.with_suffix(".ipynb"), paired(source)
+        if not target.exists() or target.read_text() != text:
+            stale.append(target.name)
+            if not check:
+                target.write_text(text)
+    if stale:
+        print("out of step: " * check + "written: " * (not check) + ", ".join(stale))
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))
