@@ -24,7 +24,7 @@ def numbers(text: str) -> list[float]:
 
 def test_ten_lines_of_python_print_the_ledger_that_the_readme_shows() -> None:
     code = block("ten lines", "python")
-    assert len(code.strip().splitlines()) == 10
+    assert len([line for line in code.splitlines() if line]) == 10
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT
     )
