@@ -19,6 +19,7 @@ __all__ = [
     "MiniresError",
     "SavedArrayChangedError",
     "ShapeError",
+    "StateError",
     "UsageError",
     "describe",
 ]
@@ -58,6 +59,10 @@ class ContractError(MiniresError, TypeError):
 
 class DataError(MiniresError, ValueError):
     """A data set that is unknown, damaged, or too small for what was asked of it."""
+
+
+class StateError(MiniresError, RuntimeError):
+    """A saved state whose names are not those of the model it is loaded into."""
 
 
 class UsageError(MiniresError, ValueError):

@@ -73,6 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     config = CompareConfig(**values)
     if "threads" in given:
         kernels.set_num_threads(options.threads)
+    kernels.get_num_threads()  # now, not after an hour: MINIRES_NUM_THREADS may be nonsense
     dataset = data.load(config.data)
     config.check(dataset)
     folder = given.get("out", Path("runs") / f"compare-{config.data}")

@@ -40,7 +40,12 @@ CHUNK_BYTES = 2 << 20
 
 def _threads_from_environment() -> int:
     text = os.environ.get("MINIRES_NUM_THREADS", "")
-    if text.isdigit() and int(text) > 0:
+    if text:
+        if not (text.isdigit() and int(text) > 0):
+            raise UsageError(
+                f"MINIRES_NUM_THREADS must be a whole number from 1 on, not {text!r}; "
+                "mend the environment variable, or unset it."
+            )
         return int(text)
     try:
         return max(1, len(os.sched_getaffinity(0)))
@@ -53,7 +58,7 @@ class _Regime:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.threads = _threads_from_environment()
+        self.threads: int | None = None  # looked up at first use, see get_num_threads
         self.pool: ThreadPoolExecutor | None = None
         self.controller: ThreadpoolController | None = None
         self.depth = 0
@@ -72,7 +77,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def get_num_threads() -> int:
-    """How many threads the kernels use."""
+    """How many threads the kernels use.
+
+    Raises UsageError at the first call if MINIRES_NUM_THREADS is no whole number from 1 on.
+    """
+    if _regime.threads is None:
+        _regime.threads = _threads_from_environment()
     return _regime.threads
 
 
@@ -165,7 +175,7 @@ def map_chunks(
         with one_blas_thread() if blas else nullcontext():
             return [work(piece) for piece in pieces]
     with one_blas_thread():
-        if _regime.threads == 1 or getattr(_regime.in_worker, "yes", False):
+        if get_num_threads() == 1 or getattr(_regime.in_worker, "yes", False):
             return [work(piece) for piece in pieces]
         pool = _get_pool()
         context = copy_context()  # so that workers see kernels.use(...) and errstate of the caller
@@ -187,5 +197,5 @@ def _get_pool() -> ThreadPoolExecutor:
 
     with _regime.lock:
         if _regime.pool is None:
-            _regime.pool = ThreadPoolExecutor(_regime.threads, thread_name_prefix="minires")
+            _regime.pool = ThreadPoolExecutor(get_num_threads(), thread_name_prefix="minires")
         return _regime.pool

@@ -11,7 +11,7 @@ import numpy as np
 from minires.autograd import guard
 from minires.autograd.tensor import Handle, Tensor
 from minires.device import to_device
-from minires.errors import DTypeError, MiniresError, ShapeError
+from minires.errors import DTypeError, MiniresError, ShapeError, StateError
 
 __all__ = ["LoadResult", "Module", "Parameter"]
 
@@ -202,15 +202,16 @@ class Module:
 
         Raises:
             ShapeError: an array has another shape than the parameter.
-            KeyError: ``strict``, and the names differ.
+            StateError: ``strict``, and the names differ.
         """
         own = dict(self._named_state())
         missing = [name for name in own if name not in state]
         unexpected = [name for name in state if name not in own]
         if strict and (missing or unexpected):
-            raise KeyError(
+            raise StateError(
                 f"load_state_dict of {type(self).__name__}: missing {missing[:5]}, "
-                f"unexpected {unexpected[:5]} ({len(missing)} and {len(unexpected)} in all)."
+                f"unexpected {unexpected[:5]} ({len(missing)} and {len(unexpected)} in all). "
+                "Build the model that was saved, or pass strict=False to load what fits."
             )
         fitting = []
         for name, tensor in own.items():

@@ -225,8 +225,19 @@ def test_the_environment_gives_the_number_of_threads() -> None:
     usual = str(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )
-    for nonsense in ("", "0", "-2", "many"):
-        assert python(code, MINIRES_NUM_THREADS=nonsense) == usual
+    assert python(code, MINIRES_NUM_THREADS="") == usual
+
+
+@pytest.mark.parametrize("nonsense", ["0", "-2", "many"])
+def test_nonsense_in_the_environment_is_an_error_that_names_the_variable(nonsense: str) -> None:
+    code = (
+        "import minires as mr\n"
+        "try:\n    mr.get_num_threads()\n"
+        "except mr.errors.UsageError as error:\n    print(error)"
+    )
+    said = python(code, MINIRES_NUM_THREADS=nonsense)
+    assert said.startswith("MINIRES_NUM_THREADS must be a whole number from 1 on")
+    assert repr(nonsense) in said
 
 
 # --- BLAS ---
