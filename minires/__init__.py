@@ -22,10 +22,9 @@ from minires.autograd import (
     grad,
     is_grad_enabled,
     no_grad,
-    tensor,
 )
-from minires.creation import arange, full, ones, rand, randn, zeros
-from minires.functional import cat
+from minires.creation import arange, full, ones, rand, randn, tensor, zeros
+from minires.functional import cat, stack, where
 from minires.kernels import get_num_threads, set_num_threads
 from minires.rng import manual_seed
 
@@ -59,9 +58,11 @@ __all__ = [
     "rand",
     "randn",
     "set_num_threads",
+    "stack",
     "tensor",
     "train",
     "viz",
+    "where",
     "zeros",
 ]
 

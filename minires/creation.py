@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from minires.autograd.tensor import Tensor
-from minires.device import to_device
+from minires.device import is_array, to_device
+from minires.errors import DTypeError
 from minires.rng import default_generator
 
-__all__ = ["arange", "full", "ones", "rand", "randn", "zeros"]
+__all__ = ["arange", "full", "ones", "rand", "randn", "tensor", "zeros"]
 
 
 def _make(array: Any, device: str | None, requires_grad: bool) -> Tensor:
@@ -20,6 +21,44 @@ def _make(array: Any, device: str | None, requires_grad: bool) -> Tensor:
 
 def _shape_of(shape: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], Integral) else shape
+
+
+def tensor(
+    data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor holding a copy of ``data``.
+
+    Python floats become float32; arrays keep their dtype; Python integers become int64.
+
+    Args:
+        data: numbers, nested lists, an array or a tensor.
+        dtype: element type; by default as above.
+        device: 'cpu' or 'cuda'; by default where ``data`` is.
+        requires_grad: whether gradients are wanted for it.
+
+    Returns:
+        A new leaf.
+
+    >>> tensor([[1.0, 2.0], [3.0, 4.0]])
+    tensor([[1., 2.],
+            [3., 4.]])
+    >>> tensor([1, 2]).dtype, tensor(np.zeros(2)).dtype
+    (dtype('int64'), dtype('float64'))
+    """
+    raw = data._data if isinstance(data, Tensor) else data
+    if is_array(raw) or isinstance(raw, np.generic):
+        array = (
+            np.array(raw, dtype) if isinstance(raw, np.generic) else raw.astype(dtype or raw.dtype)
+        )
+    else:
+        array = np.array(raw, dtype=dtype)
+        if dtype is None and array.dtype == np.float64:
+            array = array.astype(np.float32)
+        if array.dtype.kind not in "fiub":
+            raise DTypeError(f"tensor: cannot make numbers of {type(data).__name__}.")
+    if device is not None:
+        array = to_device(array, device)
+    return Tensor(array, requires_grad=requires_grad)
 
 
 def zeros(

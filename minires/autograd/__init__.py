@@ -5,7 +5,7 @@ from minires.autograd.engine import grad
 from minires.autograd.function import Function
 from minires.autograd.grad_mode import enable_grad, is_grad_enabled, no_grad
 from minires.autograd.node import Leaf, Node
-from minires.autograd.tensor import Handle, Tensor, tensor
+from minires.autograd.tensor import Handle, Tensor
 
 __all__ = [
     "Function",
@@ -18,5 +18,4 @@ __all__ = [
     "grad",
     "is_grad_enabled",
     "no_grad",
-    "tensor",
 ]

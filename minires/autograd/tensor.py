@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.autograd.node import Leaf, Node
-from minires.device import Array, device_of, is_array, to_device, to_numpy
+from minires.device import Array, device_of, is_array, to_numpy
 from minires.errors import DTypeError, GraphError
 
-__all__ = ["Handle", "Tensor", "tensor"]
+__all__ = ["Handle", "Tensor"]
 
 _next_key = itertools.count().__next__
 
@@ -197,11 +197,11 @@ class Tensor:
 
         What the hook returns, unless None, takes the place of the gradient.
 
-        >>> x = tensor([1.0, 2.0], requires_grad=True)
+        >>> x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
         >>> handle = x.register_hook(lambda grad: grad * 10)
         >>> (x * x).sum().backward()
         >>> x.grad
-        tensor([20., 40.])
+        tensor([20., 40.], dtype=float64)
         """
         node = self._place("register_hook()")
         if node.hooks is None:
@@ -333,8 +333,36 @@ class Tensor:
         def sum(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Tensor: ...
         def mean(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Tensor: ...
         def var(
-            self, dim: Any = None, keepdim: bool = False, *, correction: int = 1, **numpy_names: Any
+            self,
+            dim: Any = None,
+            keepdim: bool = False,
+            *,
+            correction: int = 1,
+            unbiased: bool | None = None,
+            **numpy_names: Any,
         ) -> Tensor: ...
+        def std(
+            self,
+            dim: Any = None,
+            keepdim: bool = False,
+            *,
+            correction: int = 1,
+            unbiased: bool | None = None,
+            **numpy_names: Any,
+        ) -> Tensor: ...
+        def max(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Any: ...
+        def min(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Any: ...
+        def amax(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Tensor: ...
+        def amin(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Tensor: ...
+        def logsumexp(
+            self, dim: Any = None, keepdim: bool = False, **numpy_names: Any
+        ) -> Tensor: ...
+        def maximum(self, other: Any) -> Tensor: ...
+        def minimum(self, other: Any) -> Tensor: ...
+        def where(self, condition: Any, other: Any) -> Tensor: ...
+        def clamp(self, min: float | None = None, max: float | None = None) -> Tensor: ...
+        def sigmoid(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
         def reshape(self, *shape: Any) -> Tensor: ...
         def view(self, *shape: Any) -> Tensor: ...
         def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor: ...
@@ -364,41 +392,3 @@ def _rebuild(cls: type[Tensor], data: Array, requires_grad: bool, grad: Array | 
     if grad is not None:
         self.grad = Tensor._wrap(grad, None)
     return self
-
-
-def tensor(
-    data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
-    """A tensor holding a copy of ``data``.
-
-    Python floats become float32; arrays keep their dtype; Python integers become int64.
-
-    Args:
-        data: numbers, nested lists, an array or a tensor.
-        dtype: element type; by default as above.
-        device: 'cpu' or 'cuda'; by default where ``data`` is.
-        requires_grad: whether gradients are wanted for it.
-
-    Returns:
-        A new leaf.
-
-    >>> tensor([[1.0, 2.0], [3.0, 4.0]])
-    tensor([[1., 2.],
-            [3., 4.]])
-    >>> tensor([1, 2]).dtype, tensor(np.zeros(2)).dtype
-    (dtype('int64'), dtype('float64'))
-    """
-    raw = _raw(data)
-    if is_array(raw) or isinstance(raw, np.generic):
-        array = (
-            np.array(raw, dtype) if isinstance(raw, np.generic) else raw.astype(dtype or raw.dtype)
-        )
-    else:
-        array = np.array(raw, dtype=dtype)
-        if dtype is None and array.dtype == np.float64:
-            array = array.astype(np.float32)
-        if array.dtype.kind not in "fiub":
-            raise DTypeError(f"tensor: cannot make numbers of {type(data).__name__}.")
-    if device is not None:
-        array = to_device(array, device)
-    return Tensor(array, requires_grad=requires_grad)

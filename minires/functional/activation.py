@@ -1,17 +1,33 @@
-"""Activations, and softmax."""
+"""Activations, softmax and dropout."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minires import kernels
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.device import array_module
+from minires.errors import UsageError
 from minires.functional.arithmetic import exp
 from minires.functional.reduce import normal_dims, sum
+from minires.functional.selection import Where
+from minires.kernels.special import erf
+from minires.rng import default_generator
 
-__all__ = ["log_softmax", "relu", "softmax"]
+__all__ = [
+    "dropout",
+    "gelu",
+    "leaky_relu",
+    "log_softmax",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "tanh",
+]
 
 
 class ReLU(Function):
@@ -27,6 +43,84 @@ class ReLU(Function):
     def backward(ctx: Any, grad_out: Any) -> Any:
         out = ctx.saved("out")
         return grad_out * ((out._data if isinstance(out, Tensor) else out) > 0)
+
+
+class LeakyReLU(Function):
+    """out = x where x > 0, else slope * x;  grad_x = grad_out, or slope * grad_out, also at 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, negative_slope: float) -> Any:
+        slope = array_module(x).where(x > 0, 1.0, negative_slope).astype(x.dtype)
+        ctx.save_constant(slope=slope)
+        return x * slope
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return grad_out * ctx.saved("slope")
+
+
+class Sigmoid(Function):
+    """out = 1 / (1 + e^-x);  grad_x = grad_out * out * (1 - out)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        xp = array_module(x)
+        small = xp.exp(-xp.abs(x))  # between 0 and 1: never overflows
+        out = xp.where(x >= 0, 1.0, small) / (1.0 + small)
+        ctx.save(out=out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        out = ctx.saved("out")
+        return grad_out * out * (1.0 - out)
+
+
+class Tanh(Function):
+    """out = tanh(x);  grad_x = grad_out * (1 - out^2)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        out = array_module(x).tanh(x)
+        ctx.save(out=out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        out = ctx.saved("out")
+        return grad_out * (1.0 - out * out)
+
+
+class Erf(Function):
+    """out = erf(x);  grad_x = grad_out * 2/sqrt(pi) * e^(-x^2)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save(x=x)
+        return erf(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        x = ctx.saved("x")
+        return grad_out * (exp(-x * x) * (2.0 / math.sqrt(math.pi)))
+
+
+class Softplus(Function):
+    """out = log(1 + e^(beta x)) / beta;  grad_x = grad_out * sigmoid(beta x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, beta: float, threshold: float) -> Any:
+        xp = array_module(x)
+        scaled = x * beta
+        linear = xp.asarray(scaled > threshold)
+        ctx.save(x=x)
+        ctx.save_constant(beta=beta, linear=linear)
+        return xp.where(linear, x, xp.logaddexp(scaled, xp.zeros_like(scaled)) / beta)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        x, beta, linear = ctx.saved("x", "beta", "linear")
+        return grad_out * Where.apply(1.0, sigmoid(x * beta), condition=linear)
 
 
 class Softmax(Function):
@@ -73,6 +167,79 @@ def relu(input: Any) -> Any:
     tensor([0., 0., 2.])
     """
     return ReLU.apply(input)
+
+
+def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
+    """The input where it is positive, ``negative_slope`` times it elsewhere.
+
+    >>> import minires as mr, minires.functional as F
+    >>> F.leaky_relu(mr.tensor([-1.0, 2.0]), 0.5)
+    tensor([-0.5,  2. ])
+    """
+    return LeakyReLU.apply(input, negative_slope=float(negative_slope))
+
+
+def sigmoid(input: Any) -> Any:
+    """1 / (1 + e^-x), elementwise; grad_x = grad_out * out * (1 - out).
+
+    >>> import minires as mr
+    >>> mr.tensor([-1000.0, 0.0]).sigmoid()
+    tensor([0. , 0.5])
+    """
+    return Sigmoid.apply(input)
+
+
+def tanh(input: Any) -> Any:
+    """The hyperbolic tangent, elementwise; grad_x = grad_out * (1 - out^2)."""
+    return Tanh.apply(input)
+
+
+def gelu(input: Any, approximate: str = "none") -> Any:
+    """x * P(normal number < x) (Hendrycks and Gimpel 2016, section 2).
+
+        out = x/2 * (1 + erf(x / sqrt(2)))
+        out = x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))        approximate="tanh"
+
+    >>> import minires as mr, minires.functional as F
+    >>> F.gelu(mr.tensor([-1.0, 1.0]))
+    tensor([-0.15865526,  0.8413447 ])
+    """
+    if approximate == "none":
+        return input * (Erf.apply(input * math.sqrt(0.5)) + 1.0) * 0.5
+    if approximate == "tanh":
+        inner = (input + input * input * input * 0.044715) * math.sqrt(2.0 / math.pi)
+        return input * (tanh(inner) + 1.0) * 0.5
+    raise UsageError(f"gelu: approximate {approximate!r} is neither 'none' nor 'tanh'.")
+
+
+def silu(input: Any) -> Any:
+    """x * sigmoid(x), elementwise (also known as swish)."""
+    return input * sigmoid(input)
+
+
+def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """log(1 + e^(beta x)) / beta: a smooth ReLU; x itself where beta x is above ``threshold``."""
+    return Softplus.apply(input, beta=float(beta), threshold=float(threshold))
+
+
+def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
+    """In training, zero each number with probability ``p`` and divide the others by 1 - p.
+
+    The mask is drawn from the default generator; the gradient goes through the numbers kept, with
+    the same factor.  In evaluation out = input.
+
+    >>> import minires as mr, minires.functional as F
+    >>> sorted(set(F.dropout(mr.ones(100), 0.5).tolist()))
+    [0.0, 2.0]
+    """
+    if not 0.0 <= p <= 1.0:
+        raise UsageError(f"dropout: p must be a probability between 0 and 1, got {p}.")
+    if not training or p == 0.0:
+        return input
+    data = input._data if isinstance(input, Tensor) else input
+    xp = array_module(data)
+    kept = xp.asarray(default_generator().random(data.shape) >= p)
+    return input * (kept.astype(data.dtype) * (1.0 / (1.0 - p) if p < 1.0 else 0.0))
 
 
 def softmax(input: Any, dim: int = -1) -> Any:

@@ -224,9 +224,10 @@ def _operand(name: str, x: Any, beside: Any) -> Any:
     return x
 
 
-def _binary(name: str, function: type[Function], a: Any, b: Any) -> Any:
+def binary(name: str, function: type[Function], a: Any, b: Any, **options: Any) -> Any:
+    """Apply an operation of two broadcast operands; ``name`` is what an error calls it."""
     try:
-        return function.apply(_operand(name, a, b), _operand(name, b, a))
+        return function.apply(_operand(name, a, b), _operand(name, b, a), **options)
     except ValueError as error:
         if isinstance(error, ShapeError) or "broadcast" not in str(error):
             raise
@@ -243,22 +244,22 @@ def add(a: Any, b: Any) -> Any:
     >>> mr.tensor([1.0, 2.0]) + 1
     tensor([2., 3.])
     """
-    return _binary("add", Add, a, b)
+    return binary("add", Add, a, b)
 
 
 def sub(a: Any, b: Any) -> Any:
     """a - b, elementwise; grad_a = grad_out, grad_b = -grad_out."""
-    return _binary("sub", Sub, a, b)
+    return binary("sub", Sub, a, b)
 
 
 def mul(a: Any, b: Any) -> Any:
     """a * b, elementwise; grad_a = grad_out * b, grad_b = grad_out * a."""
-    return _binary("mul", Mul, a, b)
+    return binary("mul", Mul, a, b)
 
 
 def div(a: Any, b: Any) -> Any:
     """a / b, elementwise; grad_a = grad_out / b, grad_b = -grad_out * a / b^2."""
-    return _binary("div", Div, a, b)
+    return binary("div", Div, a, b)
 
 
 def pow(a: Any, exponent: Any) -> Any:
@@ -268,7 +269,7 @@ def pow(a: Any, exponent: Any) -> Any:
     >>> mr.tensor([1.0, 2.0, 3.0]) ** 2
     tensor([1., 4., 9.])
     """
-    return _binary("pow", Pow, a, exponent)
+    return binary("pow", Pow, a, exponent)
 
 
 def neg(x: Any) -> Any:

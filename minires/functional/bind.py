@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minires.autograd.tensor import Tensor
-from minires.functional import activation, arithmetic, linalg, reduce, shape
+from minires.functional import activation, arithmetic, linalg, reduce, selection, shape
 
 __all__ = ["METHODS"]
 
@@ -23,6 +23,11 @@ def _cpu(x: Any) -> Any:
 def _cuda(x: Any) -> Any:
     """``x`` in the memory of the GPU."""
     return shape.to(x, "cuda")
+
+
+def _where(input: Any, condition: Any, other: Any) -> Any:
+    """``input`` where the condition holds, ``other`` elsewhere."""
+    return selection.where(condition, input, other)
 
 
 METHODS: dict[str, Callable[..., Any]] = {
@@ -51,12 +56,24 @@ METHODS: dict[str, Callable[..., Any]] = {
     "sqrt": arithmetic.sqrt,
     "abs": arithmetic.abs,
     "relu": activation.relu,
+    "sigmoid": activation.sigmoid,
+    "tanh": activation.tanh,
     "softmax": activation.softmax,
     "log_softmax": activation.log_softmax,
     "matmul": linalg.matmul,
     "sum": reduce.sum,
     "mean": reduce.mean,
     "var": reduce.var,
+    "std": reduce.std,
+    "max": reduce.max,
+    "min": reduce.min,
+    "amax": reduce.amax,
+    "amin": reduce.amin,
+    "logsumexp": reduce.logsumexp,
+    "maximum": selection.maximum,
+    "minimum": selection.minimum,
+    "where": _where,
+    "clamp": selection.clamp,
     "reshape": shape.reshape,
     "view": shape.reshape,
     "flatten": shape.flatten,

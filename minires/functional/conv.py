@@ -13,11 +13,12 @@ from typing import Any
 from minires import kernels
 from minires.autograd.function import Function
 from minires.errors import ShapeError, UsageError, describe
+from minires.functional.padding import pad
 from minires.functional.reduce import sum
-from minires.functional.shape import pad
+from minires.functional.shape import reshape
 from minires.kernels.geometry import Pair, pair
 
-__all__ = ["conv2d"]
+__all__ = ["conv2d", "conv_transpose2d"]
 
 
 class Conv2d(Function):
@@ -138,6 +139,73 @@ def conv2d(
         dilation=dilation,
         groups=groups,
     )
+
+
+def conv_transpose2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    output_padding: int | Pair = 0,
+    groups: int = 1,
+    dilation: int | Pair = 1,
+) -> Any:
+    """The adjoint of convolution as an operation of its own: each pixel paints the kernel.
+
+        out[n, o, i*stride + kh*dilation - padding, j*...] +=
+            weight[c, o, kh, kw] * input[n, c, i, j], and then bias[o] once
+
+    It is the gradient by the input of :func:`conv2d` with the same weight, and turns its shapes
+    round.
+
+    Args:
+        input: (N, C, H, W).
+        weight: (C, C_out/groups, KH, KW), the channels the other way round than in conv2d.
+        bias: (C_out,) or None.
+        stride, padding, dilation, groups: of the convolution whose adjoint this is.
+        output_padding: rows and columns added at the end, smaller than the stride: of the sizes
+            that the convolution would shrink to H, the one to give.
+
+    Returns:
+        (N, C_out, OH, OW), OH = (H-1)*stride - 2*padding + dilation*(KH-1) + output_padding + 1.
+
+    Raises:
+        ShapeError: channels do not fit, or the output would be empty.
+        UsageError: output_padding is not smaller than the stride.
+
+    >>> import minires as mr, minires.functional as F
+    >>> F.conv_transpose2d(mr.ones(1, 1, 2, 2), mr.ones(1, 1, 2, 2), stride=2).shape
+    (1, 1, 4, 4)
+    """
+    name = "conv_transpose2d"
+    S, P = pair(stride, f"{name}: stride"), pair(padding, f"{name}: padding")
+    D, extra = pair(dilation, f"{name}: dilation"), pair(output_padding, f"{name}: output_padding")
+    if input.ndim != 4 or weight.ndim != 4 or input.shape[1] != weight.shape[0]:
+        raise ShapeError(
+            f"{name}: input must be (N, C, H, W) and weight (C, C_out/groups, KH, KW).\n"
+            f"  {describe(input=input, weight=weight)}\n  Check in_channels of this layer."
+        )
+    if any(not 0 <= e < s for e, s in zip(extra, S, strict=True)):
+        raise UsageError(f"{name}: output_padding {extra} must be from 0 to below stride {S}.")
+    size = tuple(
+        (n - 1) * s - 2 * p + d * (k - 1) + e + 1
+        for n, s, p, d, k, e in zip(input.shape[2:], S, P, D, weight.shape[2:], extra, strict=True)
+    )
+    if min(size) < 1:
+        raise ShapeError(
+            f"{name}: padding {P} leaves nothing of the output, {size}.\n"
+            f"  {describe(input=input, weight=weight)}\n  Use less padding."
+        )
+    C_out = weight.shape[1] * groups
+    if bias is not None and tuple(bias.shape) != (C_out,):
+        raise ShapeError(
+            f"{name}: bias must have one number for each of {C_out} channels.\n"
+            f"  {describe(weight=weight, bias=bias)}"
+        )
+    how = dict(stride=S, padding=P, dilation=D, groups=groups)
+    out = Conv2dGradInput.apply(input, weight, x_shape=(input.shape[0], C_out, *size), **how)
+    return out if bias is None else out + reshape(bias, 1, C_out, 1, 1)
 
 
 def _named_padding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.device import array_module
 from minires.errors import DTypeError, ShapeError, UsageError, describe
-from minires.functional.activation import softmax
+from minires.functional.activation import log_softmax, softmax
 from minires.functional.reduce import mean, sum
-from minires.functional.shape import unsqueeze
+from minires.functional.shape import getitem, permute, reshape, unsqueeze
 
-__all__ = ["cross_entropy", "mse_loss"]
+__all__ = ["cross_entropy", "mse_loss", "nll_loss"]
 
 
 class CrossEntropy(Function):
@@ -40,44 +41,107 @@ class CrossEntropy(Function):
         return unsqueeze(grad_out, 1) * (softmax(x, 1) - one_hot)
 
 
-def cross_entropy(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """How many nats the true class costs: -log softmax(input)[target].
-
-        grad_input = grad_out * (softmax(input) - one_hot(target)), divided by N for the mean
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Any:
+    """-weight[t] * input[t] for the true class t: the loss of logarithms of probabilities.
 
     Args:
-        input: (N, classes), logits: unnormalised, any real numbers.
-        target: (N,), the number of the true class, integer.
-        reduction: 'mean' over the batch, 'sum', or 'none' for a loss for each row.
+        input: log-probabilities (N, classes), (classes,), or (N, classes, d1, ...).
+        target: numbers of the true classes, integer: (N,), (), or (N, d1, ...).
+        weight: (classes,), what each class counts; the mean is divided by the sum of the weights.
+        ignore_index: targets of this value count nothing.
+        reduction: 'mean', 'sum' or 'none'.
 
     Returns:
-        A single number, or (N,).
+        A single number, or losses in the shape of the target.
+
+    >>> import minires as mr, minires.functional as F
+    >>> F.nll_loss(mr.tensor([[-1.0, -2.0], [-3.0, -4.0]]), mr.tensor([0, 1]))
+    tensor(2.5)
+    """
+    classes = _classes("nll_loss", input, target, ignore_index)
+    factor = _factors(input, classes, weight, ignore_index)
+    rows = _rows(input)
+    safe = np.where(classes == ignore_index, 0, classes).reshape(-1)
+    picked = getitem(rows, (np.arange(len(safe)), safe))
+    losses = -reshape(picked, classes.shape) * factor
+    return _weighted("nll_loss", losses, factor, reduction)
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """How many nats the truth costs: -sum over classes of target * log softmax(input).
+
+        grad_input = grad_out * (softmax(input) - target), divided by N for the mean
+
+    Args:
+        input: logits (N, classes), (classes,), or (N, classes, d1, ...): any real numbers.
+        target: numbers of the true classes, integer, (N,), () or (N, d1, ...); or probabilities of
+            all classes, floating, in the shape of the input.
+        weight: (classes,), what each class counts.  With class numbers the mean is divided by the
+            sum of the weights, with probabilities by N.
+        ignore_index: targets of this value count nothing; for class numbers only.
+        reduction: 'mean', 'sum', or 'none' for a loss for each target.
+        label_smoothing: this share of the target is spread evenly over all classes (Szegedy et al.
+            2016, section 7).
+
+    Returns:
+        A single number, or losses without the dimension of the classes.
 
     Raises:
         ShapeError: the shapes do not fit, or a class is out of range.
-        DTypeError: the target is not integer.
+        DTypeError: the target is neither integer nor floating.
 
     >>> import minires as mr, minires.functional as F
     >>> F.cross_entropy(mr.zeros(4, 10), mr.tensor([0, 1, 2, 3]))
     tensor(2.3025851)
     """
-    classes = target._data if isinstance(target, Tensor) else np.asarray(target)
-    if input.ndim != 2 or classes.shape != (input.shape[0],):
-        raise ShapeError(
-            "cross_entropy: input must be (N, classes) and target (N,).\n"
-            f"  {describe(input=input, target=classes)}"
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise UsageError(
+            f"cross_entropy: label_smoothing must be in 0 to 1, got {label_smoothing}."
         )
-    if classes.dtype.kind not in "iu":
-        raise DTypeError(
-            f"cross_entropy: target must be integer class numbers.\n  {describe(target=classes)}\n"
-            "  Convert it with .to('int64')."
-        )
-    if classes.size and not (classes.min() >= 0 and classes.max() < input.shape[1]):
-        raise ShapeError(
-            f"cross_entropy: target has classes {int(classes.min())} to {int(classes.max())}, but "
-            f"input has {input.shape[1]} of them (0 to {input.shape[1] - 1})."
-        )
-    return _reduce("cross_entropy", CrossEntropy.apply(input, target=classes), reduction)
+    if not hasattr(target, "dtype"):
+        target = np.asarray(target)
+    if target.dtype.kind == "f" and input.ndim and target.shape == input.shape:
+        return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
+    classes = _classes("cross_entropy", input, target, ignore_index)
+    ignored = bool((classes == ignore_index).any())
+    if input.ndim == 2 and weight is None and not ignored and label_smoothing == 0.0:
+        return _reduce("cross_entropy", CrossEntropy.apply(input, target=classes), reduction)
+    logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
+    loss = nll_loss(logarithms, classes, weight, ignore_index, reduction)
+    if label_smoothing == 0.0:
+        return loss
+    # The even share goes to every class of a target that counts, at that class's own weight.
+    count = input.shape[0 if input.ndim == 1 else 1]
+    even = _row_sum(logarithms if weight is None else logarithms * _per_class(input, weight))
+    even = -even * (classes != ignore_index).astype(input.dtype)
+    factor = _factors(input, classes, weight, ignore_index)
+    smooth = _weighted("cross_entropy", even, factor, reduction)
+    return loss * (1.0 - label_smoothing) + smooth * (label_smoothing / count)
+
+
+def _cross_entropy_of_probabilities(
+    input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float
+) -> Any:
+    count = input.shape[0 if input.ndim == 1 else 1]
+    if label_smoothing:
+        target = target * (1.0 - label_smoothing) + label_smoothing / count
+    terms = log_softmax(input, 0 if input.ndim == 1 else 1) * target
+    if weight is not None:
+        terms = terms * _per_class(input, weight)
+    return _reduce("cross_entropy", -_row_sum(terms), reduction)
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
@@ -103,3 +167,71 @@ def _reduce(name: str, losses: Any, reduction: str) -> Any:
     if reduction == "none":
         return losses
     raise UsageError(f"{name}: reduction {reduction!r} is none of 'mean', 'sum' and 'none'.")
+
+
+def _classes(name: str, input: Any, target: Any, ignore_index: int) -> Any:
+    """The target as an array of class numbers that fits the input."""
+    classes = target._data if isinstance(target, Tensor) else np.asarray(target)
+    wanted = tuple(input.shape[:1]) + tuple(input.shape[2:]) if input.ndim > 1 else ()
+    if input.ndim == 0 or classes.shape != wanted:
+        raise ShapeError(
+            f"{name}: input must be (N, classes, ...) and target (N, ...), class numbers, or floats"
+            f" in the shape of input.\n  {describe(input=input, target=classes)}"
+        )
+    if classes.dtype.kind not in "iu":
+        raise DTypeError(
+            f"{name}: target must be integer class numbers.\n  {describe(target=classes)}\n"
+            "  Convert it with .to('int64')."
+        )
+    count = input.shape[0 if input.ndim == 1 else 1]
+    counted = classes[classes != ignore_index]
+    if counted.size and not (counted.min() >= 0 and counted.max() < count):
+        raise ShapeError(
+            f"{name}: target has classes {int(counted.min())} to {int(counted.max())}, but "
+            f"input has {count} of them (0 to {count - 1})."
+        )
+    return classes
+
+
+def _factors(input: Any, classes: Any, weight: Any, ignore_index: int) -> Any:
+    """What each target counts: the weight of its class, and nothing if it is ignored."""
+    kept = classes != ignore_index
+    if weight is None:
+        return kept.astype(input.dtype)
+    values = _class_weights(input, weight)
+    return (values[np.where(kept, classes, 0)] * kept).astype(input.dtype)
+
+
+def _class_weights(input: Any, weight: Any) -> Any:
+    values = weight._data if isinstance(weight, Tensor) else np.asarray(weight)
+    count = input.shape[0 if input.ndim == 1 else 1]
+    if values.shape != (count,):
+        raise ShapeError(
+            f"weight must have one number for each of {count} classes.\n"
+            f"  {describe(input=input, weight=values)}"
+        )
+    return values.astype(input.dtype)
+
+
+def _per_class(input: Any, weight: Any) -> Any:
+    """The weights where they multiply the dimension of the classes."""
+    return _class_weights(input, weight).reshape((-1,) + (1,) * max(input.ndim - 2, 0))
+
+
+def _rows(input: Any) -> Any:
+    """(N, classes, d1, ...) as (N * d1 * ..., classes)."""
+    if input.ndim > 2:
+        input = permute(input, 0, *range(2, input.ndim), 1)
+    return reshape(input, -1, input.shape[-1]) if input.size else reshape(input, 0, input.shape[-1])
+
+
+def _row_sum(terms: Any) -> Any:
+    return sum(terms, 0 if terms.ndim == 1 else 1)
+
+
+def _weighted(name: str, losses: Any, factor: Any, reduction: str) -> Any:
+    """The mean is divided by the sum of what the targets count; nan if nothing counts."""
+    if reduction != "mean":
+        return _reduce(name, losses, reduction)
+    total = float(factor.sum())
+    return sum(losses) * (1.0 / total if total else math.nan)

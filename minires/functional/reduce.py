@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minires.autograd.function import Function
-from minires.errors import ShapeError
+from minires.autograd.tensor import Tensor
+from minires.device import array_module
+from minires.errors import ShapeError, UsageError
+from minires.functional.arithmetic import Exp, Sqrt
 from minires.functional.shape import BroadcastTo, Reshape
 
-__all__ = ["mean", "sum", "var"]
+__all__ = ["amax", "amin", "logsumexp", "max", "mean", "min", "std", "sum", "var"]
 
 Dim = int | Sequence[int] | None
 
@@ -30,6 +33,77 @@ class Sum(Function):
         shape, dims = ctx.saved("shape", "dims")
         kept = tuple(1 if i in dims else n for i, n in enumerate(shape))
         return BroadcastTo.apply(Reshape.apply(grad_out, shape=kept), shape=shape)
+
+
+class Extreme(Function):
+    """out = the largest (``sign`` 1) or smallest (-1) over ``dims``.
+
+    grad_out goes to the elements equal to it, in even shares; or, with ``first``, all of it to the
+    first of them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Any, *, dims: tuple[int, ...], keepdim: bool, sign: int, first: bool
+    ) -> Any:
+        xp = array_module(x)
+        indices = None
+        if first:
+            indices = (xp.argmax if sign > 0 else xp.argmin)(x, axis=dims[0], keepdims=True)
+            out = xp.take_along_axis(x, indices, dims[0])
+            share = xp.zeros(x.shape, x.dtype)
+            xp.put_along_axis(share, indices, 1.0, dims[0])
+        else:
+            out = x.max(axis=dims, keepdims=True) if sign > 0 else x.min(axis=dims, keepdims=True)
+            hit = (x == out) | (xp.isnan(x) & xp.isnan(out))
+            share = hit / hit.sum(axis=dims, keepdims=True)
+        ctx.save_constant(share=share.astype(x.dtype), shape=out.shape)
+        squeezed = tuple(n for i, n in enumerate(x.shape) if i not in dims)
+        out = out if keepdim else out.reshape(squeezed)
+        if indices is None:
+            return out
+        return out, indices if keepdim else indices.reshape(squeezed)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        share, kept = ctx.saved("share", "shape")
+        return Reshape.apply(grad_out, shape=kept) * share
+
+
+class LogSumExp(Function):
+    """out = log sum e^x over ``dims``;  grad_x = grad_out * e^(x - out)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, dims: tuple[int, ...], keepdim: bool) -> Any:
+        xp = array_module(x)
+        top = x.max(axis=dims, keepdims=True)
+        top = xp.where(xp.isfinite(top), top, 0.0)  # all -inf: the sum is 0, its logarithm -inf
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = xp.exp(x - top)
+            total = share.sum(axis=dims, keepdims=True)
+            out = xp.log(total) + top
+            ctx.save_cache(share=share / total)  # more exact than e^(x - out) for large x
+        if not keepdim:
+            out = out.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
+        ctx.save(x=x, out=out)
+        ctx.save_constant(kept=top.shape)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        x, out, kept = ctx.saved("x", "out", "kept")
+        if ctx.create_graph:
+            share = Exp.apply(x - Reshape.apply(out, shape=kept))
+        else:
+            share = ctx.cache("share")
+        return Reshape.apply(grad_out, shape=kept) * share
+
+
+class Extremum(NamedTuple):
+    """What ``max`` and ``min`` along one dimension give: the values, and where they were."""
+
+    values: Any
+    indices: Any
 
 
 def sum(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> Any:
@@ -62,23 +136,126 @@ def mean(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> 
 
 
 def var(
-    x: Any, dim: Dim = None, keepdim: bool = False, *, correction: int = 1, **numpy_names: Any
+    x: Any,
+    dim: Dim = None,
+    keepdim: bool = False,
+    *,
+    correction: int = 1,
+    unbiased: bool | None = None,
+    **numpy_names: Any,
 ) -> Any:
     """The variance over ``dim``: sum of (x - mean)^2 / (count - correction).
 
-    ``correction=1`` (the default, as in PyTorch) is the unbiased estimate, 0 the biased one.
+    ``correction=1`` (the default, as in PyTorch) is the unbiased estimate, 0 the biased one;
+    ``unbiased=True`` and ``False`` are PyTorch's older names for the two.
 
     >>> import minires as mr
     >>> mr.tensor([1.0, 3.0]).var().item(), mr.tensor([1.0, 3.0]).var(correction=0).item()
     (2.0, 1.0)
     """
     dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
+    if unbiased is not None:
+        correction = int(unbiased)
     dims = normal_dims("var", x.ndim, dim)
     count = math.prod(x.shape[d] for d in dims)
     deviation = x - mean(x, dims, keepdim=True)
     free = count - correction
     squares = Sum.apply(deviation * deviation, dims=dims, keepdim=keepdim)
     return squares * (1.0 / free if free > 0 else math.nan)
+
+
+def std(
+    x: Any,
+    dim: Dim = None,
+    keepdim: bool = False,
+    *,
+    correction: int = 1,
+    unbiased: bool | None = None,
+    **numpy_names: Any,
+) -> Any:
+    """The standard deviation over ``dim``: the root of :func:`var`.
+
+    >>> import minires as mr
+    >>> mr.tensor([1.0, 3.0]).std(correction=0)
+    tensor(1.)
+    """
+    variance = var(x, dim, keepdim, correction=correction, unbiased=unbiased, **numpy_names)
+    return Sqrt.apply(variance)
+
+
+def amax(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> Any:
+    """The largest over ``dim``; where several are equal to it they share the gradient evenly.
+
+    >>> import minires as mr
+    >>> mr.tensor([[1.0, 3.0], [5.0, 2.0]]).amax(dim=1)
+    tensor([3., 5.])
+    """
+    return _extreme("amax", x, dim, keepdim, numpy_names, 1)
+
+
+def amin(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> Any:
+    """The smallest over ``dim``; where several are equal to it they share the gradient evenly."""
+    return _extreme("amin", x, dim, keepdim, numpy_names, -1)
+
+
+def max(x: Any, dim: int | None = None, keepdim: bool = False, **numpy_names: Any) -> Any:
+    """The largest of all, or along one dimension the ``(values, indices)``.
+
+    Of all, equal ones share the gradient evenly; along a dimension the first takes it.
+
+    >>> import minires as mr
+    >>> mr.tensor([[1.0, 3.0], [5.0, 2.0]]).max(dim=1)
+    Extremum(values=tensor([3., 5.]), indices=tensor([1, 0]))
+    """
+    return _first_extreme("max", x, dim, keepdim, numpy_names, 1)
+
+
+def min(x: Any, dim: int | None = None, keepdim: bool = False, **numpy_names: Any) -> Any:
+    """The smallest of all, or along one dimension the ``(values, indices)``; see :func:`max`."""
+    return _first_extreme("min", x, dim, keepdim, numpy_names, -1)
+
+
+def logsumexp(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> Any:
+    """log sum e^x over ``dim``, computed after subtracting the maximum.
+
+    >>> import minires as mr
+    >>> mr.tensor([1000.0, 1000.0]).logsumexp(0)
+    tensor(1000.6932)
+    """
+    dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
+    return LogSumExp.apply(x, dims=normal_dims("logsumexp", x.ndim, dim), keepdim=keepdim)
+
+
+def _extreme(
+    name: str, x: Any, dim: Dim, keepdim: bool, numpy_names: dict[str, Any], sign: int
+) -> Any:
+    dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
+    dims = normal_dims(name, x.ndim, dim)
+    _check_not_empty(name, x, dims)
+    return Extreme.apply(x, dims=dims, keepdim=keepdim, sign=sign, first=False)
+
+
+def _first_extreme(
+    name: str, x: Any, dim: int | None, keepdim: bool, numpy_names: dict[str, Any], sign: int
+) -> Any:
+    dim, keepdim = _numpy_names(dim, keepdim, numpy_names)  # type: ignore[assignment]
+    if dim is None:
+        return _extreme(name, x, None, keepdim, {}, sign)
+    dims = normal_dims(name, x.ndim, dim)
+    if len(dims) > 1:
+        raise UsageError(f"{name}: takes one dim, since it returns indices; use a{name}.")
+    _check_not_empty(name, x, dims)
+    if not dims:  # a single number
+        x = Reshape.apply(x, shape=(1,))
+        dims, keepdim = (0,), False
+    values, indices = Extreme.apply(x, dims=dims, keepdim=keepdim, sign=sign, first=True)
+    wrap = isinstance(values, Tensor)
+    return Extremum(values, Tensor._wrap(indices, None) if wrap else indices)
+
+
+def _check_not_empty(name: str, x: Any, dims: tuple[int, ...]) -> None:
+    if 0 in (x.shape[d] for d in dims):
+        raise ShapeError(f"{name}: there is no {name} of no numbers; got shape {tuple(x.shape)}.")
 
 
 def normal_dims(name: str, ndim: int, dim: Dim) -> tuple[int, ...]:
@@ -91,7 +268,7 @@ def normal_dims(name: str, ndim: int, dim: Dim) -> tuple[int, ...]:
         return tuple(range(ndim))
     given = (int(dim),) if isinstance(dim, int | np.integer) else tuple(dim)
     for d in given:
-        if not -ndim <= d < max(ndim, 1):
+        if not -ndim <= d < (ndim or 1):
             raise ShapeError(f"{name}: dim {d} is out of range for {ndim} dimensions.")
     dims = tuple(sorted({d % ndim for d in given})) if ndim else ()
     if ndim and len(dims) != len(given):

@@ -19,10 +19,10 @@ __all__ = [
     "cat",
     "expand",
     "flatten",
-    "pad",
     "permute",
     "reshape",
     "squeeze",
+    "stack",
     "to",
     "transpose",
     "unbroadcast",
@@ -133,23 +133,6 @@ class PutAdd(Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
         return GetItem.apply(grad_out, index=ctx.saved("index"))
-
-
-class Pad(Function):
-    """out = x with a border of ``value``;  grad_x = grad_out without the border."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, *, widths: tuple[tuple[int, int], ...], value: float) -> Any:
-        inside = tuple(slice(a, a + n) for (a, _), n in zip(widths, x.shape, strict=True))
-        ctx.save_constant(inside=inside)
-        shape = tuple(a + n + b for (a, b), n in zip(widths, x.shape, strict=True))
-        out = array_module(x).full(shape, value, dtype=x.dtype)
-        out[inside] = x
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad_out: Any) -> Any:
-        return GetItem.apply(grad_out, index=ctx.saved("inside"))
 
 
 class Cat(Function):
@@ -325,31 +308,6 @@ def unsqueeze(x: Any, dim: int) -> Any:
     return Reshape.apply(x, shape=(*x.shape[:at], 1, *x.shape[at:]))
 
 
-def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Any:
-    """A border around the last dimensions.
-
-    Args:
-        x: any tensor.
-        pad: widths before and after, from the *last* dimension on, as in PyTorch:
-            ``(left, right, top, bottom)`` pads the plane of an image.
-        mode: only 'constant'.
-        value: what the border is filled with.
-
-    >>> import minires as mr
-    >>> mr.ones(1, 1, 2, 2).pad((1, 1, 0, 0)).shape if hasattr(mr.Tensor, "pad") else (1, 1, 2, 4)
-    (1, 1, 2, 4)
-    """
-    if mode != "constant":
-        raise NotImplementedError(f"pad: mode {mode!r} is not there yet; use 'constant'.")
-    if len(pad) % 2 or len(pad) > 2 * x.ndim:
-        raise ShapeError(f"pad: {len(pad)} widths do not fit {x.ndim} dimensions, two for each.")
-    if min(pad, default=0) < 0:
-        raise ShapeError(f"pad: widths must not be negative, got {tuple(pad)}.")
-    ends = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
-    widths = tuple([(0, 0)] * (x.ndim - len(ends)) + ends[::-1])
-    return Pad.apply(x, widths=widths, value=value)
-
-
 def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     """The tensors one after the other along dimension ``dim``; other lengths must agree.
 
@@ -364,6 +322,21 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     if len({(*s[:at], *s[at + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
         raise ShapeError(f"cat: shapes {shapes} differ elsewhere than in dimension {dim}.")
     return Cat.apply(*tensors, dim=at)
+
+
+def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """Tensors of one shape side by side along a new dimension ``dim``.
+
+    >>> import minires as mr
+    >>> mr.stack([mr.zeros(2), mr.ones(2)]).shape
+    (2, 2)
+    """
+    shapes = [tuple(x.shape) for x in tensors]
+    if not shapes:
+        raise ShapeError("stack: needs at least one tensor.")
+    if len(set(shapes)) > 1:
+        raise ShapeError(f"stack: all tensors must have one shape, but they have {shapes}.")
+    return cat([unsqueeze(x, dim) for x in tensors], dim)
 
 
 def getitem(x: Any, index: Any) -> Any:

@@ -21,6 +21,7 @@ __all__ = [
     "BatchNorm2d",
     "Conv2d",
     "CrossEntropyLoss",
+    "Dropout",
     "Flatten",
     "Identity",
     "Linear",
@@ -356,15 +357,40 @@ class AdaptiveAvgPool2d(Module):
         return f"{self.output_size}"
 
 
+class Dropout(Module):
+    """In training, zero numbers with probability ``p``; see :func:`minires.functional.dropout`."""
+
+    def __init__(self, p: float = 0.5):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Any) -> Any:
+        return F.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        """The probability."""
+        return f"p={self.p}"
+
+
 class CrossEntropyLoss(Module):
     """-log softmax(input)[target]; see :func:`minires.functional.cross_entropy`."""
 
-    def __init__(self, reduction: str = "mean"):
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ):
         super().__init__()
-        self.reduction = reduction
+        self.register_buffer("weight", weight)
+        self.ignore_index, self.reduction = ignore_index, reduction
+        self.label_smoothing = label_smoothing
 
     def forward(self, input: Any, target: Any) -> Any:
-        return F.cross_entropy(input, target, self.reduction)
+        return F.cross_entropy(
+            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+        )
 
 
 class MSELoss(Module):

@@ -17,6 +17,7 @@ import numpy as np
 import minires.functional as F
 from minires.functional.bind import METHODS
 from minires.functional.shape import alias
+from minires.rng import get_state, manual_seed, set_state
 
 __all__ = ["NO_SPEC", "SPECS", "Spec", "operations"]
 
@@ -135,6 +136,54 @@ for shape in ((), (3,), (2, 1, 3), (0, 2)):
     add(F.abs, f"{shape}", off_zero(*shape))
     add(F.relu, f"{shape}", off_zero(*shape))
 
+    add(F.sigmoid, f"{shape}", normal(*shape))
+    add(F.tanh, f"{shape}", normal(*shape))
+    add(F.silu, f"{shape}", normal(*shape))
+    add(F.gelu, f"{shape}", normal(*shape))
+    add(F.leaky_relu, f"{shape}", off_zero(*shape))
+    add(F.softplus, f"{shape}", normal(*shape))
+add(F.gelu, "tanh", normal(2, 3), approximate="tanh")
+add(F.gelu, "far out", 4.0 * normal(2, 3))
+add(F.leaky_relu, "slope 0.3", off_zero(2, 3), negative_slope=0.3)
+add(F.softplus, "beta 3", normal(2, 3), beta=3.0)
+add(F.softplus, "linear above the threshold", off_zero(2, 3), beta=2.0, threshold=0.0)
+add(F.dropout, "evaluation", normal(2, 3), training=False)
+add(F.dropout, "p = 0", normal(2, 3), p=0.0)
+add(F.dropout, "p = 1", normal(2, 3), p=1.0)
+
+
+def seeded_dropout(x: Any) -> Any:
+    """The same mask in every call: the default generator is seeded for it, and put back."""
+    state = get_state()
+    manual_seed(3)
+    try:
+        return F.dropout(x, 0.4)
+    finally:
+        set_state(state)
+
+
+add(F.dropout, "p = 0.4", normal(4, 5), call=seeded_dropout)
+
+# --- selection ---
+
+for label, (a, b) in SHAPES.items():
+    one, other = normal(*a), normal(*b, what="b")
+    add(F.maximum, label, one, other)
+    add(F.minimum, label, one, other)
+    mask = normal(*np.broadcast_shapes(a, b), what="mask") > 0
+    add(F.where, label, one, other, call=lambda x, y, mask=mask: F.where(mask, x, y))
+    add(
+        METHODS["where"],
+        label,
+        one,
+        other,
+        call=lambda x, y, mask=mask: METHODS["where"](x, mask, y),
+    )
+add(F.maximum, "number", off_zero(2, 3), args=(0.1,))
+add(F.minimum, "number", off_zero(2, 3), args=(0.1,))
+for label, bounds in {"both": (-0.1, 0.1), "below": (-0.1, None), "above": (None, 0.1)}.items():
+    add(F.clamp, label, off_zero(3, 4), args=bounds)
+
 # --- reductions ---
 
 for dim in (None, 0, -1, (0, 2), (-1, 1), (0, 1, 2)):
@@ -144,10 +193,27 @@ for dim in (None, 0, -1, (0, 2), (-1, 1), (0, 1, 2)):
         add(F.mean, f"{dim} {keepdim}", normal(2, 3, 2), **where)
         add(F.var, f"{dim} {keepdim}", normal(2, 3, 2), **where)
         add(F.var, f"{dim} {keepdim}, biased", normal(2, 3, 2), **where, correction=0)
+        add(F.std, f"{dim} {keepdim}", normal(2, 3, 2), **where)
+        add(F.std, f"{dim} {keepdim}, biased", normal(2, 3, 2), **where, unbiased=False)
+        add(F.amax, f"{dim} {keepdim}", apart(2, 3, 2), **where)
+        add(F.amin, f"{dim} {keepdim}", apart(2, 3, 2), **where)
+        add(F.logsumexp, f"{dim} {keepdim}", normal(2, 3, 2), **where)
 for operation in (F.sum, F.mean):
     add(operation, "NumPy's names", normal(2, 3), axis=1, keepdims=True)
     add(operation, "0-d", normal())
     add(operation, "size 1", normal(2, 1, 3), dim=1)
+for operation in (F.max, F.min):
+    add(operation, "of all", apart(2, 3, 2))
+    add(operation, "0-d", normal())
+    for dim in (0, -1):
+        for keepdim in (False, True):
+            add(
+                operation,
+                f"{dim} {keepdim}",
+                apart(2, 3, 2),
+                call=lambda x, o=operation, d=dim, k=keepdim: o(x, d, k).values,
+            )
+add(F.logsumexp, "large", 400.0 * normal(2, 3), dim=1)
 add(F.sum, "empty", normal(0, 3))
 add(F.sum, "empty to (3,)", normal(0, 3), dim=0)
 add(F.var, "size 1, biased", normal(1, 3), dim=0, correction=0)
@@ -183,6 +249,14 @@ for dim, shapes in {0: [(1, 2), (2, 2)], 1: [(2, 1), (2, 3)], -1: [(2, 2), (2, 0
     parts = [normal(*shape, what=f"part {i}") for i, shape in enumerate(shapes)]
     add(F.cat, f"{dim}", *parts, call=lambda *xs, dim=dim: F.cat(xs, dim))
 add(F.cat, "one tensor twice", normal(2, 2), call=lambda x: F.cat([x, x]))
+for dim in (0, 1, -1):
+    parts = [normal(2, 3, what=f"part {i}") for i in range(3)]
+    add(F.stack, f"{dim}", *parts, call=lambda *xs, dim=dim: F.stack(xs, dim))
+add(F.stack, "0-d", normal(), normal(what="b"), call=lambda *xs: F.stack(xs))
+for mode in ("reflect", "replicate"):
+    add(F.pad, mode, normal(1, 2, 3, 4), args=((2, 1, 0, 2), mode))
+    add(F.pad, f"{mode}, cropped", normal(2, 5), args=((-1, 2), mode))
+add(F.pad, "crops", normal(3, 4), args=((-1, 2, 1, -2),))
 add(F.pad, "columns", normal(2, 3), args=((1, 2),))
 add(F.pad, "rows and columns", normal(1, 2, 2, 3), args=((1, 0, 0, 2),), value=-1.5)
 add(F.pad, "channels", normal(1, 2, 2, 2), args=((0, 0, 0, 0, 0, 2),))
@@ -263,6 +337,23 @@ for label, (x, weight, settings) in CONVOLUTIONS.items():
     add(F.conv2d, label, *arrays, **settings)
     add(F.conv2d, f"{label}, bias", *arrays, normal(weight[0], what="bias"), **settings)
 
+TRANSPOSED: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "2x2 stride 2": ((2, 2, 3, 2), (2, 3, 2, 2), {"stride": 2}),
+    "3x3 padding 1": ((1, 2, 3, 3), (2, 2, 3, 3), {"padding": 1}),
+    "output padding": (
+        (1, 2, 2, 3),
+        (2, 2, 3, 3),
+        {"stride": (2, 3), "padding": 1, "output_padding": (1, 2)},
+    ),
+    "groups, dilation": ((1, 4, 2, 2), (4, 1, 2, 3), {"groups": 2, "dilation": (2, 1)}),
+    "empty batch": ((0, 1, 2, 2), (1, 2, 2, 2), {}),
+}
+for label, (x, weight, settings) in TRANSPOSED.items():
+    arrays = normal(*x), normal(*weight, what="weight")
+    channels = weight[1] * settings.get("groups", 1)
+    add(F.conv_transpose2d, label, *arrays, **settings)
+    add(F.conv_transpose2d, f"{label}, bias", *arrays, normal(channels, what="b"), **settings)
+
 for label, settings in {
     "2": {"kernel_size": 2},
     "3 stride 2 padding 1": {"kernel_size": 3, "stride": 2, "padding": 1},
@@ -331,3 +422,25 @@ for reduction in ("mean", "sum", "none"):
 add(F.cross_entropy, "one row", normal(1, 3), args=(TARGET[:1],))
 add(F.cross_entropy, "one class", normal(2, 1), args=(np.array([0, 0]),))
 add(F.mse_loss, "0-d", normal(), normal(what="target"))
+WEIGHTS = positive(3, what="class weights")
+PLANES = np.array([[[0, 2], [1, -100]], [[2, 2], [0, 1]]])  # (2, 2, 2), one of them ignored
+for reduction in ("mean", "sum", "none"):
+    options: dict[str, Any] = {"reduction": reduction}
+    add(F.nll_loss, reduction, normal(4, 3), args=(TARGET,), **options)
+    add(F.nll_loss, f"{reduction}, weights", normal(4, 3), args=(TARGET, WEIGHTS), **options)
+    add(F.nll_loss, f"{reduction}, planes", normal(2, 3, 2, 2), args=(PLANES, WEIGHTS), **options)
+    for smoothing in (0.0, 0.2):
+        options["label_smoothing"] = smoothing
+        label = f"{reduction}, smoothing {smoothing}"
+        everything = (PLANES, WEIGHTS)
+        add(F.cross_entropy, f"{label}, planes", normal(2, 3, 2, 2), args=everything, **options)
+        shares = positive(4, 3, what="probabilities")
+        add(F.cross_entropy, f"{label}, probabilities", normal(4, 3), shares, **options)
+        add(
+            F.cross_entropy,
+            f"{label}, weights",
+            normal(4, 3),
+            args=(TARGET, WEIGHTS, 2),
+            **options,
+        )
+        add(F.cross_entropy, f"{label}, one row", normal(3), args=(np.array(1),), **options)

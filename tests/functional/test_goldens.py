@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from typing import Any
 
 import numpy as np
@@ -15,30 +14,7 @@ from tests.golden.loading import OP_FILES, Case, load_cases
 
 CASES = [case for file in OP_FILES for case in load_cases(file)]
 
-# Names of cases (with wildcards) of operations and arguments that are not part of the package yet.
-NOT_YET = (
-    *(f"{op} *" for op in ("maximum", "minimum", "tanh", "sigmoid", "where", "clamp", "stack")),
-    *(f"Tensor.{op} *" for op in ("max", "min", "amax", "amin", "logsumexp")),
-    "Tensor.var unbiased=*",  # PyTorch's older name for correction=0 and 1
-    "F.pad crops",  # negative widths
-    "F.nll_loss *",
-    "F.cross_entropy *, dense",  # images of classes
-    "F.cross_entropy *weight*",
-    "F.cross_entropy *ignore*",
-    "F.cross_entropy *smoothing*",
-)
-
-
-def not_yet(case: Case) -> bool:
-    return any(fnmatch.fnmatchcase(case.name, pattern) for pattern in NOT_YET)
-
-
-each_case = pytest.mark.parametrize(
-    "case", [pytest.param(case, id=case.name) for case in CASES if not not_yet(case)]
-)
-each_missing_case = pytest.mark.parametrize(
-    "case", [pytest.param(case, id=case.name) for case in CASES if not_yet(case)]
-)
+each_case = pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in CASES])
 
 
 def function_of(op: str) -> Any:
@@ -112,17 +88,3 @@ def test_values_and_gradients_agree_in_float64(case: Case) -> None:
 def test_values_and_gradients_agree_in_float32(case: Case) -> None:
     share = float32_share(case)
     compare(case, np.float32, share, share)
-
-
-@each_missing_case
-def test_what_is_not_part_of_the_package_yet_still_fails(case: Case) -> None:
-    try:
-        compare(case, np.float64, 1e-10, 1e-9)
-    except Exception:
-        return
-    pytest.fail(f"{case.name!r} passes: take it off the list NOT_YET")
-
-
-@pytest.mark.parametrize("pattern", NOT_YET)
-def test_every_entry_of_the_list_names_a_case(pattern: str) -> None:
-    assert fnmatch.filter([case.name for case in CASES], pattern)

@@ -82,6 +82,12 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], Callable[..., 
         (rows, TARGET),
         lambda m, x, t: F.cross_entropy(x, t),
     ),
+    "Dropout": (lambda: nn.Dropout(0.4).eval(), (rows,), lambda m, x: x),
+    "CrossEntropyLoss, everything": (
+        lambda: nn.CrossEntropyLoss(mr.ones(5) * 2.0, 2, "sum", 0.1),
+        (rows, TARGET),
+        lambda m, x, t: F.cross_entropy(x, t, mr.ones(5) * 2.0, 2, "sum", 0.1),
+    ),
     "CrossEntropyLoss, sum": (
         lambda: nn.CrossEntropyLoss(reduction="sum"),
         (rows, TARGET),
@@ -102,6 +108,13 @@ def test_a_layer_gives_the_numbers_of_its_function(name: str) -> None:
     layer = make()
     expected = function(layer, *inputs)
     np.testing.assert_array_equal(layer(*inputs).data, expected.data, strict=True)
+
+
+def test_dropout_drops_in_training_and_only_there() -> None:
+    mr.manual_seed(0)
+    layer = nn.Dropout(0.5)
+    assert (layer(mr.ones(1000)).data == 0).any()
+    assert (layer.eval()(mr.ones(1000)).data == 1).all()
 
 
 def test_every_layer_is_held_against_its_function() -> None:

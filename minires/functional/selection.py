@@ -1,0 +1,149 @@
+"""Operations that pick one of two numbers, element by element."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minires.autograd.function import Function
+from minires.autograd.tensor import Tensor
+from minires.device import array_module, is_array
+from minires.errors import DTypeError, UsageError
+from minires.functional.arithmetic import binary
+from minires.functional.shape import unbroadcast
+
+__all__ = ["clamp", "maximum", "minimum", "where"]
+
+
+class Maximum(Function):
+    """out = max(a, b);  the gradient goes to the larger, half to each where they are equal."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        xp = array_module(a if is_array(a) else b)
+        ctx.save_constant(a_lost=a < b, b_lost=b < a, tie=a == b, shapes=_shapes(a, b))
+        return xp.maximum(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return _to_winner(ctx, grad_out)
+
+
+class Minimum(Function):
+    """out = min(a, b);  the gradient goes to the smaller, half to each where they are equal."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        xp = array_module(a if is_array(a) else b)
+        ctx.save_constant(a_lost=b < a, b_lost=a < b, tie=a == b, shapes=_shapes(a, b))
+        return xp.minimum(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return _to_winner(ctx, grad_out)
+
+
+def _to_winner(ctx: Any, grad_out: Any) -> tuple[Any, ...]:
+    """All to the winner, half to each of a tie; where one is nan nobody lost, and both get all."""
+    a_lost, b_lost, tie, shapes = ctx.saved("a_lost", "b_lost", "tie", "shapes")
+    halved = Where.apply(grad_out * 0.5, grad_out, condition=np.asarray(tie))
+    return tuple(
+        unbroadcast(Where.apply(0.0, halved, condition=np.asarray(lost)), shape) if need else None
+        for lost, shape, need in zip((a_lost, b_lost), shapes, ctx.needs_input_grad, strict=True)
+    )
+
+
+class Where(Function):
+    """out = a where the condition holds, else b;  grad_out goes to the one that was taken."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any, *, condition: Any) -> Any:
+        ctx.save_constant(condition=condition, shapes=_shapes(a, b))
+        return array_module(condition).where(condition, a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        condition, (shape_a, shape_b) = ctx.saved("condition", "shapes")
+        need_a, need_b = ctx.needs_input_grad
+        to_a = Where.apply(grad_out, 0.0, condition=condition) if need_a else None
+        to_b = Where.apply(0.0, grad_out, condition=condition) if need_b else None
+        return (
+            None if to_a is None else unbroadcast(to_a, shape_a),
+            None if to_b is None else unbroadcast(to_b, shape_b),
+        )
+
+
+class Clamp(Function):
+    """out = x between two bounds;  grad_x = grad_out inside and on the bounds, 0 beyond."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, low: float | None, high: float | None) -> Any:
+        xp = array_module(x)
+        inside = xp.ones(x.shape, bool)
+        if low is not None:
+            inside &= x >= low
+        if high is not None:
+            inside &= x <= high
+        ctx.save_constant(inside=inside)
+        out = x.copy() if low is None else xp.maximum(x, low)
+        return out if high is None else xp.minimum(out, high)
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return Where.apply(grad_out, 0.0, condition=ctx.saved("inside"))
+
+
+def _shapes(a: Any, b: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return np.shape(a), np.shape(b)
+
+
+def maximum(input: Any, other: Any) -> Any:
+    """The larger of two numbers, elementwise; where they are equal each gets half the gradient.
+
+    >>> import minires as mr
+    >>> mr.tensor([1.0, 5.0]).maximum(mr.tensor([3.0, 2.0]))
+    tensor([3., 5.])
+    """
+    return binary("maximum", Maximum, input, other)
+
+
+def minimum(input: Any, other: Any) -> Any:
+    """The smaller of two numbers, elementwise; where they are equal each gets half the gradient."""
+    return binary("minimum", Minimum, input, other)
+
+
+def where(condition: Any, input: Any, other: Any) -> Any:
+    """``input`` where the condition holds, ``other`` elsewhere; all three are broadcast.
+
+    Args:
+        condition: booleans, a tensor or an array.
+        input, other: tensors or numbers.
+
+    >>> import minires as mr, minires.functional as F
+    >>> x = mr.tensor([1.0, -2.0])
+    >>> F.where(x > 0, x, 0.0)
+    tensor([1., 0.])
+    """
+    mask = condition._data if isinstance(condition, Tensor) else np.asarray(condition)
+    if mask.dtype != np.bool_:
+        raise DTypeError(f"where: the condition must be boolean, not {mask.dtype}; compare first.")
+    return binary("where", Where, input, other, condition=mask)
+
+
+def clamp(input: Any, min: float | None = None, max: float | None = None) -> Any:
+    """The numbers kept between ``min`` and ``max``; the gradient passes inside and on the bounds.
+
+    >>> import minires as mr
+    >>> mr.tensor([-2.0, 0.5, 2.0]).clamp(-1, 1)
+    tensor([-1. ,  0.5,  1. ])
+    """
+    if min is None and max is None:
+        raise UsageError("clamp: give min, max, or both.")
+    for name, bound in (("min", min), ("max", max)):
+        if bound is not None and not isinstance(bound, int | float):
+            raise DTypeError(
+                f"clamp: {name} must be a number, not {type(bound).__name__}; "
+                "use maximum or minimum to keep a tensor within another."
+            )
+    return Clamp.apply(input, low=min, high=max)
