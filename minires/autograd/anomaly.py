@@ -85,8 +85,7 @@ class Record:
 
     def check_gradient(self, name: str, grad: Any) -> None:
         """Stop at a gradient that is not finite."""
-        data = getattr(grad, "data", grad) if not hasattr(grad, "dtype") else grad
-        data = getattr(grad, "_data", data)
+        data = getattr(grad, "_data", grad)  # of a tensor under create_graph
         xp = array_module(data)
         bad = int((~xp.isfinite(data)).sum())
         if bad:

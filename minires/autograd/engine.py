@@ -9,6 +9,7 @@ is no recursion, so depth has no limit.
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -20,7 +21,7 @@ from minires.autograd.function import Function, Recorded
 from minires.autograd.grad_mode import enable_grad, no_grad
 from minires.autograd.node import Node
 from minires.autograd.tensor import Tensor
-from minires.device import Array, array_module
+from minires.device import Array, array_module, is_array
 from minires.errors import GraphError, ShapeError, describe
 from minires.kernels import ladder
 from minires.kernels.parallel import one_blas_thread
@@ -189,7 +190,14 @@ def _run(
                 found[node] = _as_tensor(grad)
             asked = wanted is None or any(parent in wanted for parent in node.parents)
             if asked and isinstance(node, Recorded):
-                for parent, grad_in in zip(node.parents, _fire(node, grad), strict=True):
+                needs = node.needs_input_grad
+                if wanted is not None:  # this pass asks for less than a full one
+                    node.needs_input_grad = tuple(parent in wanted for parent in node.parents)
+                try:
+                    grads_in = _fire(node, grad)
+                finally:
+                    node.needs_input_grad = needs
+                for parent, grad_in in zip(node.parents, grads_in, strict=True):
                     if parent is not None and grad_in is not None:
                         arrive(parent, _checked(node, parent, grad_in))
                 if not keep:
@@ -228,6 +236,11 @@ def _checked(node: Recorded, parent: Node, grad: Any) -> Any:
     """A gradient has the shape and the dtype of what it is the gradient of."""
     if isinstance(grad, np.generic):
         grad = np.asarray(grad)
+    if not isinstance(grad, Tensor) and not is_array(grad):
+        raise GraphError(
+            f"{node.name}.backward returned a {type(grad).__name__} as a gradient; return an array "
+            "(or what operations made of grad_out), or a tuple with one for each input."
+        )
     if grad.shape != parent.shape:
         raise ShapeError(
             f"{node.name}.backward returned a gradient of shape {tuple(grad.shape)} for an input "
@@ -243,12 +256,16 @@ def _as_tensor(grad: Any) -> Tensor:
     return Copy.apply(grad) if isinstance(grad, Tensor) else Tensor._wrap(grad.copy(), None)
 
 
+_accumulating = threading.RLock()  # two threads may go backward to one leaf
+
+
 def _accumulate(node: Node, grad: Any) -> None:
-    if node.grad is None:
-        node.grad = _as_tensor(grad)
-    else:
-        with enable_grad() if isinstance(grad, Tensor) else no_grad():
-            node.grad = node.grad + grad
+    with _accumulating:
+        if node.grad is None:
+            node.grad = _as_tensor(grad)
+        else:
+            with enable_grad() if isinstance(grad, Tensor) else no_grad():
+                node.grad = node.grad + grad
 
 
 def _call_hooks(node: Node, grad: Any) -> Any:

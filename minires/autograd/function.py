@@ -2,6 +2,9 @@
 
 An operation is a class with a forward and a backward, side by side:
 
+    from minires.autograd import Function
+    from minires.functional.shape import unbroadcast    # sums over what broadcasting repeated
+
     class Mul(Function):
         @staticmethod
         def forward(ctx, a, b):                  # arrays in, array out
@@ -26,7 +29,8 @@ Three kinds of saving keep that honest.
   without a word and second derivatives would be wrong.
 * ``ctx.save_constant``: what the derivative takes as constant: masks, indices, shapes.
 * ``ctx.save_cache``: intermediate results that save work.  They exist for ordinary backward only;
-  under ``create_graph`` the backward method computes them again from the inputs.
+  under ``create_graph`` (``if ctx.create_graph:``) the backward method computes them again from the
+  inputs.
 """
 
 from __future__ import annotations
@@ -87,15 +91,15 @@ class Recorded(Node):
 
     def save(self, **arrays: Array) -> None:
         """Keep inputs or outputs for backward, by name."""
-        self._to_save = arrays
+        self._to_save = {**(self._to_save or {}), **arrays}
 
     def save_constant(self, **values: Any) -> None:
         """Keep values whose derivative is zero: masks, indices, shapes, numbers."""
-        self._constants = values
+        self._constants = {**(self._constants or {}), **values}
 
     def save_cache(self, **values: Any) -> None:
         """Keep intermediate results for ordinary backward; absent under ``create_graph``."""
-        self._cache = values
+        self._cache = {**(self._cache or {}), **values}
 
     # --- for backward methods ---
 
@@ -111,10 +115,18 @@ class Recorded(Node):
         return values[0] if len(values) == 1 else tuple(values)
 
     def cache(self, *names: str) -> Any:
-        """What was cached under these names; never called under ``create_graph``."""
-        assert self._cache is not None
-        assert not self.create_graph
-        values = [self._cache[name] for name in names]
+        """What was cached under these names; not there under ``create_graph``."""
+        if self.create_graph:
+            raise GraphError(
+                f"{self.name}.backward: ctx.cache is for ordinary backward only. Write "
+                "'if ctx.create_graph:' and compute it again there from ctx.saved(...), so that "
+                "the gradient can be differentiated."
+            )
+        cached = self._cache or {}
+        for name in names:
+            if name not in cached:
+                raise self._not_saved(name, "save_cache", cached)
+        values = [cached[name] for name in names]
         return values[0] if len(values) == 1 else tuple(values)
 
     @property
@@ -126,8 +138,10 @@ class Recorded(Node):
     def _read(self, name: str) -> Any:
         if self._constants is not None and name in self._constants:
             return self._constants[name]
-        assert self._saved is not None
-        array, node, version = self._saved[name]
+        saved = self._saved or {}
+        if name not in saved:
+            raise self._not_saved(name, "save", {**saved, **(self._constants or {})})
+        array, node, version = saved[name]
         if version >= 0 and guard.version(array) != version:
             raise SavedArrayChangedError(
                 f"backward through {self.name}: its saved array {name!r} was changed in place "
@@ -139,6 +153,13 @@ class Recorded(Node):
         if self.create_graph and node is not None:
             return Tensor._wrap(array, self if node is _OWN_OUTPUT else node)
         return array
+
+    def _not_saved(self, name: str, how: str, kept: dict[str, Any]) -> GraphError:
+        there = ", ".join(kept) or "nothing"
+        return GraphError(
+            f"{self.name}.backward: {name!r} was not saved; there is {there}. "
+            f"Write ctx.{how}({name}=...) in forward."
+        )
 
     # --- for the engine ---
 
@@ -214,8 +235,9 @@ class Function:
 
     ``forward(ctx, *inputs, **options)`` gets arrays (and whatever else ``apply`` was given) and
     returns the output array, or a tuple of it and of extra arrays that have no gradient.
-    ``backward(ctx, grad_out)`` returns one gradient, or None, for each positional input; it calls
-    operations, never kernels.
+    ``backward(ctx, grad_out)`` returns one gradient, or None, for each positional input.  It calls
+    operations, which take arrays and tensors alike.  Where a kernel computes the whole gradient at
+    once, it may be called beside them ``if not ctx.create_graph``.
     """
 
     uses_kernels = False  # whether the node must remember the rung of kernels.use(...)

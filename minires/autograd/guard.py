@@ -8,12 +8,15 @@ While an array is held for some node
   through :func:`writable`, raises the version of the memory, and the node that reads it in backward
   finds that the version is no longer the one it saved.
 
+A view of the memory that is made while it is held stays read-only afterwards; make it again.
+
 What gets past both (another view of the memory made earlier, a CuPy array) is caught by the
 checksums of ``detect_anomaly``.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from minires.device import Array
+from minires.errors import GraphError
 
 __all__ = ["hold", "release", "version", "writable"]
 
@@ -38,6 +42,16 @@ class _Record:
 # collector may drop a node, and so release its arrays, at any allocation.
 _records: dict[int, _Record] = {}
 _lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """After a fork: the thread that may have held the lock is not in the child."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def hold(array: Array) -> int:
@@ -78,6 +92,12 @@ def writable(array: Array) -> Iterator[Array]:
         opened = [(a, r) for a in (owner, array) if (r := _records.get(id(a))) and r.locked]
         for locked, _ in opened:  # the owner first: a view of locked memory cannot be unlocked
             locked.setflags(write=True)
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        raise GraphError(
+            f"An array of shape {array.shape} cannot be changed in place: it is read-only, perhaps "
+            "as a view that was made while a graph held its memory. Give the tensor an array of "
+            "its own: x.data = x.data.copy()."
+        )
     try:
         yield array
     finally:
@@ -100,7 +120,7 @@ def _begin(array: Array) -> _Record:
     record = _records.get(id(array))
     if record is None:
         record = _records[id(array)] = _Record()
-        if type(array) is np.ndarray and array.flags.writeable:
+        if isinstance(array, np.ndarray) and array.flags.writeable:
             array.setflags(write=False)
             record.locked = True
     record.count += 1

@@ -49,7 +49,7 @@ class Tensor:
     tensor([2., 4.], dtype=float64)
     """
 
-    __slots__ = ("__weakref__", "_data", "node")
+    __slots__ = ("__weakref__", "_data", "_frozen", "node")
 
     # NumPy must not take a tensor apart element by element in ``array * tensor``.
     __array_ufunc__ = None
@@ -57,12 +57,13 @@ class Tensor:
 
     _data: Array
     node: Node | None
+    _frozen: Leaf | None  # the leaf of a tensor that does not require grad at the moment
 
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data._data
         self._data = data if is_array(data) else np.asarray(data)
-        self.node = None
+        self.node = self._frozen = None
         if requires_grad:
             self.requires_grad_()
 
@@ -72,13 +73,18 @@ class Tensor:
         self = Tensor.__new__(Tensor)
         self._data = data
         self.node = node
+        self._frozen = None
         return self
 
     # --- the array ---
 
     @property
     def data(self) -> Array:
-        """The NumPy or CuPy array; read-only while a graph holds it for backward."""
+        """The NumPy or CuPy array.
+
+        It is read-only while a graph holds it for backward ("assignment destination is
+        read-only"): a change would give a wrong gradient.  Call backward first, or change a copy.
+        """
         return self._data
 
     @data.setter
@@ -150,16 +156,18 @@ class Tensor:
     def requires_grad_(self, value: bool = True) -> Tensor:
         """Start, or end, being a leaf of graphs; returns the tensor itself."""
         if value and self.node is None:
-            if self._data.dtype.kind not in "fc":
+            if self._data.dtype.kind != "f":
                 raise DTypeError(
                     f"Only floating-point tensors can require grad, not {self._data.dtype}. "
                     "Convert it first, with .to('float32')."
                 )
-            self.node = Leaf(self._data)
-        elif not value:
-            if self.node is not None and not self.is_leaf:
+            # Thawed, it is the same place in graphs recorded before, and keeps its gradient.
+            self.node, self._frozen = self._frozen or Leaf(self._data), None
+            self.node.shape, self.node.dtype = self._data.shape, self._data.dtype
+        elif not value and self.node is not None:
+            if not isinstance(self.node, Leaf):
                 raise GraphError("Only a leaf can stop requiring grad; use detach() elsewhere.")
-            self.node = None
+            self.node, self._frozen = None, self.node
         return self
 
     @property
@@ -170,11 +178,13 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """The gradient that ``backward()`` left here: for leaves, and after ``retain_grad()``."""
-        return None if self.node is None else self.node.grad
+        place = self.node or self._frozen
+        return None if place is None else place.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if self.node is None:
+        place = self.node or self._frozen
+        if place is None:
             if value is not None:
                 raise GraphError("A tensor that does not require grad has no place for one.")
             return
@@ -182,7 +192,7 @@ class Tensor:
             value = Tensor(value)
         if value is not None and value.shape != self.shape:
             raise GraphError(f"grad of shape {value.shape} for a tensor of shape {self.shape}.")
-        self.node.grad = value
+        place.grad = value
 
     def detach(self) -> Tensor:
         """The same array outside the graph."""

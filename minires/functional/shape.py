@@ -124,7 +124,7 @@ class PutAdd(Function):
         xp = array_module(x)
         out = xp.zeros(shape, dtype=x.dtype)
         parts = index if isinstance(index, tuple) else (index,)
-        if any(isinstance(part, list) or hasattr(part, "dtype") for part in parts):
+        if any(hasattr(part, "dtype") for part in parts):
             xp.add.at(out, index, x)  # an index array may name a place more than once
         else:
             out[index] = x
@@ -244,7 +244,9 @@ def reshape(x: Any, *shape: Any) -> Any:
     wanted = _shape_of(shape)
     known = math.prod(n for n in wanted if n != -1)
     size = math.prod(x.shape)
-    if wanted.count(-1) > 1 or (size != known if -1 not in wanted else known and size % known):
+    open_ = wanted.count(-1)
+    fits = size == known if not open_ else open_ == 1 and known > 0 and size % known == 0
+    if not fits or min(wanted, default=0) < -1:
         raise ShapeError(
             f"reshape: {size} elements of shape {tuple(x.shape)} do not fit into {wanted}."
         )
@@ -295,7 +297,9 @@ def transpose(x: Any, dim0: int, dim1: int) -> Any:
 
 def squeeze(x: Any, dim: int | Sequence[int] | None = None) -> Any:
     """Without the dimensions of length 1, or without those of them that ``dim`` names."""
-    named = range(x.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
+    if isinstance(dim, int | np.integer):
+        dim = (int(dim),)
+    named = range(x.ndim) if dim is None else dim
     drop = {normal_dim("squeeze", max(x.ndim, 1), d) for d in named}
     return Reshape.apply(
         x, shape=tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in drop)
@@ -373,7 +377,15 @@ def to(x: Any, device_or_dtype: Any) -> Any:
 
 
 def _raw_index(index: Any) -> Any:
-    return index._data if isinstance(index, Tensor) else index
+    """A part of an index as NumPy takes it; lists become arrays of their own.
+
+    They may repeat a place, and whoever owns them may change them before backward.
+    """
+    if isinstance(index, Tensor):
+        return index._data
+    if isinstance(index, np.generic):
+        return index.item()
+    return np.array(index) if isinstance(index, Sequence) else index
 
 
 def _shape_of(shape: tuple[Any, ...]) -> Shape:
