@@ -14,7 +14,7 @@ import numpy as np
 
 from minires.autograd.node import Leaf, Node
 from minires.device import Array, device_of, is_array, to_numpy
-from minires.errors import DTypeError, GraphError
+from minires.errors import DTypeError, GraphError, ShapeError
 
 __all__ = ["Handle", "Tensor"]
 
@@ -135,7 +135,7 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number."""
         if self._data.size != 1:
-            raise ValueError(f"item() needs one element; this tensor has shape {self.shape}.")
+            raise ShapeError(f"item() needs one element; this tensor has shape {self.shape}.")
         return self._data.item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
@@ -345,8 +345,8 @@ class Tensor:
         def var(
             self,
             dim: Any = None,
-            keepdim: bool = False,
             *,
+            keepdim: bool = False,
             correction: int = 1,
             unbiased: bool | None = None,
             **numpy_names: Any,
@@ -354,8 +354,8 @@ class Tensor:
         def std(
             self,
             dim: Any = None,
-            keepdim: bool = False,
             *,
+            keepdim: bool = False,
             correction: int = 1,
             unbiased: bool | None = None,
             **numpy_names: Any,

@@ -11,6 +11,7 @@ from minires.autograd.tensor import Tensor
 from minires.device import array_module
 from minires.errors import UsageError
 from minires.functional.arithmetic import exp
+from minires.functional.dtypes import floating
 from minires.functional.reduce import normal_dims, sum
 from minires.functional.selection import Where
 from minires.kernels.special import erf
@@ -176,7 +177,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     >>> F.leaky_relu(mr.tensor([-1.0, 2.0]), 0.5)
     tensor([-0.5,  2. ])
     """
-    return LeakyReLU.apply(input, negative_slope=float(negative_slope))
+    return LeakyReLU.apply(floating(input), negative_slope=float(negative_slope))
 
 
 def sigmoid(input: Any) -> Any:
@@ -186,12 +187,12 @@ def sigmoid(input: Any) -> Any:
     >>> mr.tensor([-1000.0, 0.0]).sigmoid()
     tensor([0. , 0.5])
     """
-    return Sigmoid.apply(input)
+    return Sigmoid.apply(floating(input))
 
 
 def tanh(input: Any) -> Any:
     """The hyperbolic tangent, elementwise; grad_x = grad_out * (1 - out^2)."""
-    return Tanh.apply(input)
+    return Tanh.apply(floating(input))
 
 
 def gelu(input: Any, approximate: str = "none") -> Any:
@@ -219,7 +220,7 @@ def silu(input: Any) -> Any:
 
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + e^(beta x)) / beta: a smooth ReLU; x itself where beta x is above ``threshold``."""
-    return Softplus.apply(input, beta=float(beta), threshold=float(threshold))
+    return Softplus.apply(floating(input), beta=float(beta), threshold=float(threshold))
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:

@@ -16,7 +16,8 @@ from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.device import array_module
 from minires.errors import DTypeError, ShapeError, describe
-from minires.functional.shape import unbroadcast
+from minires.functional.dtypes import floating
+from minires.functional.shape import to, unbroadcast
 
 __all__ = ["abs", "add", "div", "exp", "log", "mul", "neg", "pow", "sqrt", "sub"]
 
@@ -214,14 +215,14 @@ def _operand(name: str, x: Any, beside: Any) -> Any:
             f"{name}: {type(x).__name__} is neither a number nor an array or tensor.\n"
             "  Make a tensor of it: mr.tensor(...)."
         )
+    if isinstance(beside, float) and dtype.kind in "iub":
+        return floating(x)
     other = getattr(beside, "dtype", None)
     if other is None or other.kind != "f" or dtype == other:
         return x
-    tensor = isinstance(x, Tensor)
-    number = not tensor and x.ndim == 0 and (isinstance(beside, Tensor) or beside.ndim > 0)
-    if dtype.kind in "iub" or number:
-        return Tensor._wrap(x._data.astype(other), None) if tensor else x.astype(other)
-    return x
+    plain = isinstance(beside, Tensor) and not isinstance(x, Tensor)
+    number = x.ndim == 0 and (beside.ndim > 0 or plain)
+    return to(x, other) if dtype.kind in "iub" or number else x
 
 
 def binary(name: str, function: type[Function], a: Any, b: Any, **options: Any) -> Any:
@@ -259,6 +260,8 @@ def mul(a: Any, b: Any) -> Any:
 
 def div(a: Any, b: Any) -> Any:
     """a / b, elementwise; grad_a = grad_out / b, grad_b = -grad_out * a / b^2."""
+    if all(x.dtype.kind in "iub" for x in (a, b) if hasattr(x, "dtype")):
+        a, b = (floating(x) if hasattr(x, "dtype") else x for x in (a, b))
     return binary("div", Div, a, b)
 
 
@@ -279,17 +282,17 @@ def neg(x: Any) -> Any:
 
 def exp(x: Any) -> Any:
     """e^x, elementwise; grad_x = grad_out * e^x."""
-    return Exp.apply(x)
+    return Exp.apply(floating(x))
 
 
 def log(x: Any) -> Any:
     """The natural logarithm, elementwise; grad_x = grad_out / x."""
-    return Log.apply(x)
+    return Log.apply(floating(x))
 
 
 def sqrt(x: Any) -> Any:
     """The square root, elementwise; grad_x = grad_out / (2 sqrt(x)), infinite at 0."""
-    return Sqrt.apply(x)
+    return Sqrt.apply(floating(x))
 
 
 def abs(x: Any) -> Any:

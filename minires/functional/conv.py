@@ -13,6 +13,7 @@ from typing import Any
 from minires import kernels
 from minires.autograd.function import Function
 from minires.errors import ShapeError, UsageError, describe
+from minires.functional.dtypes import check_same_dtype
 from minires.functional.padding import pad
 from minires.functional.reduce import sum
 from minires.functional.shape import reshape
@@ -125,6 +126,7 @@ def conv2d(
     >>> F.conv2d(mr.ones(1, 3, 8, 8), mr.ones(4, 3, 3, 3), stride=2, padding=1).shape
     (1, 4, 4, 4)
     """
+    check_same_dtype("conv2d", input=input, weight=weight, bias=bias)
     stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
     if isinstance(padding, str):
         if weight.ndim != 4:
@@ -179,6 +181,7 @@ def conv_transpose2d(
     (1, 1, 4, 4)
     """
     name = "conv_transpose2d"
+    check_same_dtype(name, input=input, weight=weight, bias=bias)
     S, P = pair(stride, f"{name}: stride"), pair(padding, f"{name}: padding")
     D, extra = pair(dilation, f"{name}: dilation"), pair(output_padding, f"{name}: output_padding")
     if input.ndim != 4 or weight.ndim != 4 or input.shape[1] != weight.shape[0]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from minires.autograd.function import Function
 from minires.device import array_module
-from minires.errors import ShapeError, describe
+from minires.errors import DTypeError, ShapeError, describe
 from minires.functional.arithmetic import add
+from minires.functional.dtypes import check_same_dtype
 from minires.functional.shape import Reshape, transpose, unbroadcast
 from minires.kernels.parallel import one_blas_thread
 
@@ -50,6 +51,12 @@ def matmul(a: Any, b: Any) -> Any:
     >>> mr.ones(2, 3) @ mr.ones(3)
     tensor([3., 3.])
     """
+    for name, x in (("a", a), ("b", b)):
+        if not hasattr(x, "dtype"):
+            raise DTypeError(
+                f"matmul: {name} is a {type(x).__name__}; make a tensor of it: mr.tensor(...)."
+            )
+    check_same_dtype("matmul", a=a, b=b)
     fits = a.ndim and b.ndim and a.shape[-1] == b.shape[-2 if b.ndim > 1 else 0]
     if not fits:
         raise ShapeError(
@@ -94,6 +101,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     >>> F.linear(mr.ones(2, 3), mr.ones(4, 3)).shape
     (2, 4)
     """
+    check_same_dtype("linear", input=input, weight=weight, bias=bias)
     if input.ndim == 0 or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         raise ShapeError(
             "linear: input must end in the in_features of weight (out_features, in_features).\n"

@@ -45,6 +45,7 @@ def nll_loss(
     input: Any,
     target: Any,
     weight: Any = None,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Any:
@@ -77,6 +78,7 @@ def cross_entropy(
     input: Any,
     target: Any,
     weight: Any = None,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -120,7 +122,7 @@ def cross_entropy(
     if input.ndim == 2 and weight is None and not ignored and label_smoothing == 0.0:
         return _reduce("cross_entropy", CrossEntropy.apply(input, target=classes), reduction)
     logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
-    loss = nll_loss(logarithms, classes, weight, ignore_index, reduction)
+    loss = nll_loss(logarithms, classes, weight, ignore_index=ignore_index, reduction=reduction)
     if label_smoothing == 0.0:
         return loss
     # The even share goes to every class of a target that counts, at that class's own weight.
@@ -144,7 +146,7 @@ def _cross_entropy_of_probabilities(
     return _reduce("cross_entropy", -_row_sum(terms), reduction)
 
 
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
     """The squared difference (input - target)^2; shapes must be equal.
 
     >>> import minires as mr, minires.functional as F

@@ -11,6 +11,7 @@ from minires.autograd.tensor import Tensor
 from minires.device import Array
 from minires.errors import ShapeError, describe
 from minires.functional.arithmetic import pow
+from minires.functional.dtypes import check_same_dtype
 from minires.functional.reduce import mean as mean_over
 from minires.functional.reduce import sum
 from minires.functional.shape import Reshape
@@ -168,6 +169,7 @@ def _move(running: Any, new: Array, momentum: float) -> None:
 def _check(input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any) -> None:
     if input.ndim < 2:
         raise ShapeError(f"batch_norm: input must be (N, C, ...).\n  {describe(input=input)}")
+    check_same_dtype("batch_norm", input=input, weight=weight, bias=bias)
     given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     for name, value in given.items():
         if value is not None and tuple(value.shape) != (input.shape[1],):

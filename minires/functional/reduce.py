@@ -11,8 +11,9 @@ import numpy as np
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.device import array_module
-from minires.errors import ShapeError, UsageError
+from minires.errors import DTypeError, ShapeError, UsageError
 from minires.functional.arithmetic import Exp, Sqrt
+from minires.functional.dtypes import floating
 from minires.functional.shape import BroadcastTo, Reshape
 
 __all__ = ["amax", "amin", "logsumexp", "max", "mean", "min", "std", "sum", "var"]
@@ -130,6 +131,7 @@ def mean(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> 
     tensor([3., 5.])
     """
     dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
+    _check_floating("mean", x)
     dims = normal_dims("mean", x.ndim, dim)
     count = math.prod(x.shape[d] for d in dims)
     return Sum.apply(x, dims=dims, keepdim=keepdim) * (1.0 / count if count else math.nan)
@@ -138,8 +140,8 @@ def mean(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> 
 def var(
     x: Any,
     dim: Dim = None,
-    keepdim: bool = False,
     *,
+    keepdim: bool = False,
     correction: int = 1,
     unbiased: bool | None = None,
     **numpy_names: Any,
@@ -156,6 +158,7 @@ def var(
     dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
     if unbiased is not None:
         correction = int(unbiased)
+    _check_floating("var", x)
     dims = normal_dims("var", x.ndim, dim)
     count = math.prod(x.shape[d] for d in dims)
     deviation = x - mean(x, dims, keepdim=True)
@@ -167,8 +170,8 @@ def var(
 def std(
     x: Any,
     dim: Dim = None,
-    keepdim: bool = False,
     *,
+    keepdim: bool = False,
     correction: int = 1,
     unbiased: bool | None = None,
     **numpy_names: Any,
@@ -179,7 +182,7 @@ def std(
     >>> mr.tensor([1.0, 3.0]).std(correction=0)
     tensor(1.)
     """
-    variance = var(x, dim, keepdim, correction=correction, unbiased=unbiased, **numpy_names)
+    variance = var(x, dim, keepdim=keepdim, correction=correction, unbiased=unbiased, **numpy_names)
     return Sqrt.apply(variance)
 
 
@@ -223,7 +226,14 @@ def logsumexp(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any
     tensor(1000.6932)
     """
     dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
-    return LogSumExp.apply(x, dims=normal_dims("logsumexp", x.ndim, dim), keepdim=keepdim)
+    return LogSumExp.apply(floating(x), dims=normal_dims("logsumexp", x.ndim, dim), keepdim=keepdim)
+
+
+def _check_floating(name: str, x: Any) -> None:
+    if x.dtype.kind != "f":
+        raise DTypeError(
+            f"{name}: needs floating numbers, not {x.dtype}; convert them with .to('float32')."
+        )
 
 
 def _extreme(
