@@ -11,6 +11,7 @@ derivative of the others:
 from __future__ import annotations
 
 from minires.device import Array
+from minires.errors import UsageError
 from minires.kernels import im2col, shifted
 from minires.kernels.geometry import Pair, pair
 
@@ -44,12 +45,13 @@ def conv2d(
 
     Raises:
         ShapeError: the channels do not fit, or the kernel is larger than the padded image.
+        DTypeError: an array is not floating.
 
     >>> import numpy as np
     >>> conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), stride=2, padding=1).shape
     (1, 4, 4, 4)
     """
-    if pair(stride) == (1, 1):
+    if _is_one(stride):
         return shifted.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=groups)
     return im2col.conv2d(
         x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups
@@ -88,8 +90,7 @@ def conv2d_grad_input(
            [1., 1., 1., 1.],
            [1., 1., 1., 1.]])
     """
-    (PH, PW), (DH, DW), (KH, KW) = pair(padding), pair(dilation), weight.shape[2:]
-    if pair(stride) == (1, 1) and PH <= DH * (KH - 1) and PW <= DW * (KW - 1):
+    if _is_one(stride) and shifted.takes_padding(weight.shape, padding, dilation):
         return shifted.conv2d_grad_input(
             grad_out, weight, x_shape, padding=padding, dilation=dilation, groups=groups
         )
@@ -126,10 +127,18 @@ def conv2d_grad_weight(
     >>> conv2d_grad_weight(np.ones((2, 1, 3, 3)), np.ones((2, 1, 3, 3)), (1, 1, 1, 1))
     array([[[[18.]]]])
     """
-    if pair(stride) == (1, 1):
+    if _is_one(stride):
         return shifted.conv2d_grad_weight(
             grad_out, x, weight_shape, padding=padding, dilation=dilation, groups=groups
         )
     return im2col.conv2d_grad_weight(
         grad_out, x, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
+
+
+def _is_one(stride: int | Pair) -> bool:
+    """Whether the stride is 1; of one that makes no sense, im2col says so in its turn."""
+    try:
+        return pair(stride) == (1, 1)
+    except UsageError:
+        return False

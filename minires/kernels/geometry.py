@@ -23,9 +23,11 @@ __all__ = [
     "check_batch_norm",
     "check_conv2d",
     "check_cross_entropy",
+    "check_floating",
     "check_grad_out",
     "check_indices",
     "check_pool2d",
+    "check_softmax",
     "conv_output_size",
     "pair",
     "pool_output_size",
@@ -101,19 +103,20 @@ def check_conv2d(
     """Check the arguments of a convolution and return the output's ``(OH, OW)``.
 
     x is (N, C, H, W), weight (C_out, C/groups, KH, KW), bias (C_out,) or None; each an array or
-    a shape.  Raises ShapeError where shapes do not fit and UsageError for a setting that makes no
-    sense; both name ``operation``.
+    a shape.  Raises ShapeError where shapes do not fit, DTypeError for arrays that are not floating
+    and UsageError for a setting that makes no sense; all name ``operation``.
 
     >>> check_conv2d((8, 3, 32, 32), (16, 3, 3, 3), stride=2, padding=1)
     (16, 16)
     """
     x_shape, weight_shape = _shape(x), _shape(weight)
     _check_image(operation, x_shape, x=x, weight=weight)
-    if len(weight_shape) != 4 or 0 in weight_shape[2:]:
+    if len(weight_shape) != 4 or 0 in weight_shape:
         raise ShapeError(
             f"{operation}: weight must be (C_out, C/groups, KH, KW), not {weight_shape}.\n"
             f"  {describe(x=x, weight=weight)}"
         )
+    check_floating(operation, x=x, weight=weight, bias=bias)
     S, P, D = _pairs(operation, stride=stride, padding=padding, dilation=dilation)
     C, C_out = x_shape[1], weight_shape[0]
     if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1:
@@ -180,8 +183,15 @@ def check_pool2d(
             f"{operation}: padding {P} is more than half of kernel_size {K}.\n"
             "  A window could then see nothing but padding; use less of it."
         )
-    if divisor_override == 0:
-        raise UsageError(f"{operation}: divisor_override must not be 0; None divides by the count.")
+    if divisor_override is not None and (
+        isinstance(divisor_override, bool)
+        or not hasattr(divisor_override, "__index__")
+        or divisor_override == 0
+    ):
+        raise UsageError(
+            f"{operation}: divisor_override must not be {divisor_override!r}, but a whole number "
+            "other than 0; None divides by the count."
+        )
     OH, OW = (pool_output_size(x_shape[2 + a], K[a], S[a], P[a], D[a], ceil_mode) for a in (0, 1))
     if min(OH, OW) < 1:
         raise ShapeError(_does_not_fit(operation, x_shape, K, P, D, x=x))
@@ -206,6 +216,7 @@ def check_adaptive_pool2d(
     """
     x_shape = _shape(x)
     _check_image(operation, x_shape, x=x)
+    check_floating(operation, x=x)
     sizes = output_size if isinstance(output_size, Sequence) else (output_size, output_size)
     if len(sizes) != 2:
         raise UsageError(f"{operation}: output_size must have two entries, not {output_size!r}.")
@@ -250,17 +261,46 @@ def window_counts(
     return counts
 
 
-def check_grad_out(operation: str, grad_out: ArrayOrShape, expected: tuple[int, ...]) -> None:
-    """Raise ShapeError unless ``grad_out`` has the shape of the output it belongs to."""
+def check_floating(operation: str, **arrays: ArrayOrShape) -> None:
+    """Raise DTypeError for an array that does not hold floating-point numbers.
+
+    Shapes and None pass: they have no dtype.
+
+    >>> check_floating("softmax", x=np.array([1, 2]))
+    Traceback (most recent call last):
+    minires.errors.DTypeError: softmax: x must hold floating-point numbers, not int64.
+      x: (2,) int64
+      Convert it first: x.to('float32').
+    """
+    for name, array in arrays.items():
+        dtype = getattr(array, "dtype", None)
+        if dtype is not None and dtype.kind != "f":
+            raise DTypeError(
+                f"{operation}: {name} must hold floating-point numbers, not {dtype}.\n"
+                f"  {describe(**{name: array})}\n  Convert it first: {name}.to('float32')."
+            )
+
+
+def check_grad_out(
+    operation: str, grad_out: ArrayOrShape, expected: tuple[int, ...], name: str = "grad_out"
+) -> None:
+    """Raise unless ``grad_out`` has the shape of the output it belongs to, and is floating.
+
+    ShapeError for the shape, DTypeError for the dtype; ``name`` is what the error calls it.
+    """
     if _shape(grad_out) != expected:
         raise ShapeError(
-            f"{operation}: grad_out must have the shape of the output, {expected}.\n"
-            f"  {describe(grad_out=grad_out)}"
+            f"{operation}: {name} must have the shape of the output, {expected}.\n"
+            f"  {describe(**{name: grad_out})}"
         )
+    check_floating(operation, **{name: grad_out})
 
 
 def check_indices(operation: str, x: ArrayOrShape, indices: Array) -> None:
-    """Raise ShapeError unless ``indices`` (N, C, OH, OW) can point into the planes of x."""
+    """Raise unless ``indices`` (N, C, OH, OW) are whole numbers from 0 to H*W - 1.
+
+    ShapeError for shapes that differ or a place outside the plane, DTypeError for the dtype.
+    """
     x_shape = _shape(x)
     _check_image(operation, x_shape, x=x)
     if indices.ndim != 4 or indices.shape[:2] != x_shape[:2]:
@@ -269,40 +309,70 @@ def check_indices(operation: str, x: ArrayOrShape, indices: Array) -> None:
     if indices.dtype.kind not in "iu":
         got = describe(x=x, indices=indices)
         raise DTypeError(f"{operation}: indices must be whole numbers.\n  {got}")
+    if indices.size:
+        places = x_shape[2] * x_shape[3]
+        least, most = int(indices.min()), int(indices.max())
+        if least < 0 or most >= places:
+            raise ShapeError(
+                f"{operation}: indices hold {least if least < 0 else most}, but a plane of x has "
+                f"{places} places, 0 to {places - 1}.\n  {describe(x=x, indices=indices)}\n"
+                "  Use the indices that max_pool2d gave for an input of this shape."
+            )
 
 
-def check_batch_norm(x: ArrayOrShape, **per_channel: ArrayOrShape) -> None:
-    """Raise ShapeError unless x is (N, C, ...) and each named array is None or (C,).
+def check_batch_norm(
+    x: ArrayOrShape, *, operation: str = "batch_norm", **per_channel: ArrayOrShape
+) -> None:
+    """Raise unless x is (N, C, ...), each named array is None or (C,), and all are floating.
+
+    ShapeError for the shapes, DTypeError for the dtypes.
 
     >>> check_batch_norm((8, 3, 4, 4), mean=(3,), var=(3,), weight=None)
     """
     x_shape = _shape(x)
     if len(x_shape) < 2:
-        raise ShapeError(f"batch_norm: x must be (N, C, ...), not {x_shape}.")
+        raise ShapeError(f"{operation}: x must be (N, C, ...), not {x_shape}.")
     for name, values in per_channel.items():
         if values is not None and _shape(values) != (x_shape[1],):
             raise ShapeError(
-                f"batch_norm: x has {x_shape[1]} channels, so {name} must be ({x_shape[1]},).\n"
+                f"{operation}: x has {x_shape[1]} channels, so {name} must be ({x_shape[1]},).\n"
                 f"  {describe(x=x, **{name: values})}\n  Check num_features of this layer."
             )
+    check_floating(operation, x=x, **per_channel)
 
 
-def check_cross_entropy(logits: Array, target: Array) -> None:
+def check_softmax(operation: str, x: Array, axis: int) -> None:
+    """Raise unless x is floating and has the axis; a single number has the axes 0 and -1.
+
+    DTypeError for the dtype, ShapeError for an axis out of range, UsageError for one that is no
+    whole number.
+    """
+    check_floating(operation, x=x)
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise UsageError(f"{operation}: axis must be a whole number, not {axis!r}.")
+    axes = max(x.ndim, 1)
+    if not -axes <= axis < axes:
+        raise ShapeError(f"{operation}: x has no axis {axis}.\n  {describe(x=x)}")
+
+
+def check_cross_entropy(logits: Array, target: Array, *, operation: str = "cross_entropy") -> None:
     """Raise unless logits is (N, C) and target (N,) holds classes from 0 to C - 1.
 
-    ShapeError for a shape or a class that logits does not have, DTypeError for target's dtype.
+    ShapeError for a shape or a class that logits does not have, DTypeError for a dtype: logits
+    are floating, target whole.
     """
     if logits.ndim != 2 or target.shape != logits.shape[:1]:
         got = describe(logits=logits, target=target)
-        raise ShapeError(f"cross_entropy: logits must be (N, C) and target (N,).\n  {got}")
+        raise ShapeError(f"{operation}: logits must be (N, C) and target (N,).\n  {got}")
+    check_floating(operation, logits=logits)
     if target.dtype.kind not in "iu":
         got = describe(logits=logits, target=target)
-        raise DTypeError(f"cross_entropy: target must hold whole numbers, the classes.\n  {got}")
+        raise DTypeError(f"{operation}: target must hold whole numbers, the classes.\n  {got}")
     C = logits.shape[1]
     outside = target[(target < 0) | (target >= C)]
     if outside.size:
         raise ShapeError(
-            f"cross_entropy: target holds class {int(outside[0])}, but logits has {C} classes, "
+            f"{operation}: target holds class {int(outside[0])}, but logits has {C} classes, "
             f"0 to {C - 1}.\n  {describe(logits=logits, target=target)}\n"
             "  Check num_classes of the model, and that labels count from 0."
         )

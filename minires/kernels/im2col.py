@@ -2,10 +2,10 @@
 
 Every window of the image is copied into a column; the convolution is then the product of the
 weight, one filter a row, with the matrix of columns.  The matrix is KH*KW times as large as the
-image, so it is made for a few images at a time and never for the whole batch: it has to stay in
-the cache to be worth its making.
+image, so each thread makes it for one chunk of the batch at a time: a few images, or all of a
+batch so small that it is one chunk (see minires.kernels.parallel).
 
-Shapes, with G groups, K = C/G * KH*KW and L = OH*OW:
+Shapes, with n images in a chunk, G groups, K = C/G * KH*KW and L = OH*OW:
 
     columns   (n, G, K, L)
     weight    (G, C_out/G, K)
@@ -38,8 +38,8 @@ def conv2d(
     array([[4., 4.],
            [4., 4.]])
     """
-    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     OH, OW = check_conv2d(x, weight, bias, stride, padding, dilation, groups)
+    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     N, C_out = x.shape[0], weight.shape[0]
     KH, KW = weight.shape[2:]
     xp = array_module(x)
@@ -75,17 +75,16 @@ def conv2d_grad_input(
            [2., 4., 2.],
            [1., 2., 1.]])
     """
-    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     OH, OW = check_conv2d(
         x_shape, weight, None, stride, padding, dilation, groups, operation="conv2d_grad_input"
     )
+    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     N, C, H, W = x_shape
     C_out, _, KH, KW = weight.shape
     check_grad_out("conv2d_grad_input", grad_out, (N, C_out, OH, OW))
     xp = array_module(grad_out)
     PH, PW = padding
-    # Padded up to where the last window ends, which can be short of the image or beyond it.
-    HP, WP = max(H + 2 * PH, 1), max(W + 2 * PW, 1)
+    HP, WP = H + 2 * PH, W + 2 * PW  # every window lies inside the padded image
     grad_x = xp.empty(x_shape, dtype=xp.result_type(grad_out, weight))
     columns_of = weight.reshape(groups, C_out // groups, -1).transpose(0, 2, 1)  # (G, K, C_out/G)
 
@@ -123,10 +122,10 @@ def conv2d_grad_weight(
     array([[4., 4.],
            [4., 4.]])
     """
-    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     OH, OW = check_conv2d(
         x, weight_shape, None, stride, padding, dilation, groups, operation="conv2d_grad_weight"
     )
+    stride, padding, dilation = pair(stride), pair(padding), pair(dilation)
     C_out, _, KH, KW = weight_shape
     check_grad_out("conv2d_grad_weight", grad_out, (x.shape[0], C_out, OH, OW))
     xp = array_module(x)

@@ -14,7 +14,10 @@ the accuracy of their dtype, without a pass in float64.
 
 from __future__ import annotations
 
+from typing import Any
+
 from minires.device import Array, array_module
+from minires.kernels.geometry import check_batch_norm, check_grad_out
 from minires.kernels.parallel import map_chunks
 
 __all__ = ["batch_norm", "batch_norm_grad", "batch_norm_stats"]
@@ -33,6 +36,7 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
     >>> batch_norm_stats(np.array([[1.0, 5.0], [3.0, 5.0]]))
     (array([2., 5.]), array([1., 0.]))
     """
+    check_batch_norm(x, operation="batch_norm_stats")
     planes = _planes(x)  # (N, C, L)
     L = planes.shape[2]
     if not x.size:
@@ -81,17 +85,22 @@ def batch_norm(
         eps: keeps the root away from zero.
 
     Returns:
-        An array like ``x``.
+        An array of the shape of ``x``, in the widest dtype of all that was given.
+
+    Raises:
+        ShapeError: ``mean``, ``var``, ``weight`` or ``bias`` is not (C,).
+        DTypeError: an array is not floating.
 
     >>> import numpy as np
     >>> batch_norm(np.array([[1.0], [3.0]]), np.array([2.0]), np.array([1.0]), eps=0.0)
     array([[-1.],
            [ 1.]])
     """
+    check_batch_norm(x, mean=mean, var=var, weight=weight, bias=bias)
     planes = _planes(x)
     scale = _scale(var, weight, eps)[:, None]
     mean = mean[:, None]
-    out = array_module(x).empty(planes.shape, dtype=array_module(x).result_type(x, scale))
+    out = array_module(x).empty(planes.shape, dtype=_widest(x, mean, scale, bias))
 
     def work(piece: slice) -> None:
         part = out[piece]
@@ -131,7 +140,10 @@ def batch_norm_grad(
         training: whether mean and var were those of ``x``.
 
     Returns:
-        grad_x (like x), grad_weight (C,), grad_bias (C,).
+        grad_x (shape of x), grad_weight (C,), grad_bias (C,), in the widest dtype that was given.
+
+    Raises:
+        ShapeError, DTypeError: as batch_norm does, and for a grad_out that is not like ``x``.
 
     >>> import numpy as np
     >>> x = np.array([[1.0], [3.0]])
@@ -140,20 +152,22 @@ def batch_norm_grad(
     array([[0.],
            [0.]])
     """
+    check_batch_norm(x, operation="batch_norm_grad", mean=mean, var=var, weight=weight)
+    check_grad_out("batch_norm_grad", grad_out, x.shape)
     xp = array_module(x)
     planes, grads = _planes(x), _planes(grad_out)
     m = planes.shape[0] * planes.shape[2]
     inverse_std = 1.0 / xp.sqrt(var + eps)
     scale = _scale(var, weight, eps)[:, None]
-    dtype = xp.result_type(x, scale)
+    dtype = _widest(grad_out, x, mean, scale)
     if not x.size:
         zeros = xp.zeros(x.shape[1], dtype=dtype)
         return xp.zeros(x.shape, dtype=dtype), zeros, zeros.copy()
 
     def sums(piece: slice) -> tuple[Array, Array]:
-        deviation = planes[piece] - mean[:, None]
+        deviation = xp.subtract(planes[piece], mean[:, None], dtype=dtype)
         deviation *= grads[piece]
-        return _channel_sum(grads[piece]), _channel_sum(deviation)
+        return _channel_sum(grads[piece]).astype(dtype, copy=False), _channel_sum(deviation)
 
     bytes_each = 2 * _bytes_each(planes)
     parts = map_chunks(sums, len(planes), bytes_each)
@@ -195,6 +209,11 @@ def _channel_sum(part: Array) -> Array:
 def _scale(var: Array, weight: Array | None, eps: float) -> Array:
     inverse_std = 1.0 / array_module(var).sqrt(var + eps)
     return inverse_std if weight is None else inverse_std * weight
+
+
+def _widest(*arrays: Array | None) -> Any:
+    given = [array for array in arrays if array is not None]
+    return array_module(given[0]).result_type(*given)
 
 
 def _bytes_each(planes: Array) -> int:

@@ -57,23 +57,50 @@ class _Regime:
     """What is process-wide: the thread count, the pool, and the depth of the BLAS limit."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler that forks may find it taken by its thread
         self.threads: int | None = None  # looked up at first use, see get_num_threads
         self.pool: ThreadPoolExecutor | None = None
         self.controller: ThreadpoolController | None = None
         self.depth = 0
         self.limiter: Any = None
         self.in_worker = threading.local()
+        self.own = threading.local()  # .depth: how much of the depth is this thread's
+
+    def lift_limit(self) -> None:
+        """Give BLAS its threads back; called with the depth at 0."""
+        limiter, self.limiter = self.limiter, None
+        if limiter is not None:
+            _let_any_thread_limit(self.controller)
+            limiter.restore_original_limits()
+            _let_any_thread_limit(self.controller)
+
+    def before_fork(self) -> None:
+        """No thread may be half-way through setting or lifting the limit."""
+        self.lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self.lock.release()
 
     def forget_threads(self) -> None:
-        """After a fork only the calling thread exists: the pool and a held lock are worthless."""
-        self.lock = threading.Lock()
+        """In a forked child only the calling thread exists: its own blocks are all that count.
+
+        The pool is gone, and those who would have lifted the limit for the others with it.
+        """
+        self.lock = threading.RLock()
         self.pool = None
+        self.in_worker = threading.local()
+        self.depth = getattr(self.own, "depth", 0)
+        if self.depth == 0:
+            self.lift_limit()
 
 
 _regime = _Regime()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_regime.forget_threads)
+    os.register_at_fork(
+        before=_regime.before_fork,
+        after_in_parent=_regime.after_fork_in_parent,
+        after_in_child=_regime.forget_threads,
+    )
 
 
 def get_num_threads() -> int:
@@ -106,11 +133,13 @@ def one_blas_thread() -> Iterator[None]:
     """Hold BLAS to one thread inside the block; cheap when a caller already does.
 
     The limit belongs to the whole process, so it is set by whoever enters first and lifted by
-    whoever leaves last, from any thread.
+    whoever leaves last, from any thread.  A forked child keeps it only where its one thread is
+    inside the block itself.
     """
     regime = _regime
     with regime.lock:
         regime.depth += 1
+        regime.own.depth = getattr(regime.own, "depth", 0) + 1
         if regime.depth == 1:
             if regime.controller is None:  # looking the libraries up takes milliseconds: once
                 from threadpoolctl import ThreadpoolController
@@ -123,11 +152,9 @@ def one_blas_thread() -> Iterator[None]:
     finally:
         with regime.lock:
             regime.depth -= 1
+            regime.own.depth -= 1
             if regime.depth == 0:
-                limiter, regime.limiter = regime.limiter, None
-                _let_any_thread_limit(regime.controller)
-                limiter.restore_original_limits()
-                _let_any_thread_limit(regime.controller)
+                regime.lift_limit()
 
 
 def _let_any_thread_limit(controller: Any) -> None:

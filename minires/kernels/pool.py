@@ -22,6 +22,7 @@ from minires.kernels.geometry import (
     PoolGeometry,
     adaptive_bins,
     check_adaptive_pool2d,
+    check_floating,
     check_grad_out,
     check_indices,
     check_pool2d,
@@ -77,8 +78,9 @@ def max_pool2d(
     window = check_pool2d("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
     (KH, KW), (OH, OW) = window.kernel, window.out
     row_taps, col_taps = _taps(window, x.shape, ROWS), _taps(window, x.shape, COLS)
-    tops = _fold(xp.maximum, -math.inf, x, ROWS, row_taps, OH)  # (N, C, OH, W): of each column
-    out = _fold(xp.maximum, -math.inf, tops, COLS, col_taps, OW)  # (N, C, OH, OW)
+    least = _least(x.dtype)
+    tops = _fold(xp.maximum, least, x, ROWS, row_taps, OH)  # (N, C, OH, W): of each column
+    out = _fold(xp.maximum, least, tops, COLS, col_taps, OW)  # (N, C, OH, OW)
 
     # Who won?  A tap that equals the maximum scores KH*KW less its number in reading order, one
     # that does not scores 0; so the first winner has the highest score.  One byte usually holds it.
@@ -110,7 +112,8 @@ def max_pool2d_grad_input(grad_out: Array, indices: Array, x_shape: tuple[int, .
     same.  Linear; its adjoint is :func:`max_pool2d_gather`.
 
     grad_out and indices, whole numbers from max_pool2d, are (N, C, OH, OW); returns grad_x, of
-    shape ``x_shape`` (N, C, H, W).  Raises ShapeError if the shapes do not belong together.
+    shape ``x_shape`` (N, C, H, W).  Raises ShapeError if the shapes do not belong together, or if
+    an index lies outside the plane.
 
     >>> max_pool2d_grad_input(np.array([[[[10.0, 1.0]]]]), np.array([[[[1, 1]]]]), (1, 1, 1, 3))
     array([[[[ 0., 11.,  0.]]]])
@@ -138,7 +141,7 @@ def max_pool2d_gather(x: Array, indices: Array) -> Array:
         out (N, C, OH, OW).
 
     Raises:
-        ShapeError: the shapes do not belong together.
+        ShapeError: the shapes do not belong together, or an index lies outside the plane.
 
     >>> max_pool2d_gather(np.array([[[[7.0, 8.0, 9.0]]]]), np.array([[[[1, 1]]]]))
     array([[[[8., 8.]]]])
@@ -174,6 +177,7 @@ def avg_pool2d(
 
     Raises:
         ShapeError: a window does not fit.
+        DTypeError: ``x`` is not floating.
         UsageError: padding of more than half the kernel, or another senseless setting.
 
     >>> avg_pool2d(np.array([[[[1.0, 3.0, 8.0]]]]), (1, 2), ceil_mode=True)
@@ -182,6 +186,7 @@ def avg_pool2d(
     window = check_pool2d(
         "avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode, divisor_override
     )
+    check_floating("avg_pool2d", x=x)
     divisor = _divisor(window, x, x.shape, count_include_pad, divisor_override)
     add = array_module(x).add
     with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is NaN, as it should be
@@ -224,7 +229,14 @@ def avg_pool2d_grad_input(
     array([[[[1., 3., 2.]]]])
     """
     window = check_pool2d(
-        "avg_pool2d", x_shape, kernel_size, stride, padding, 1, ceil_mode, divisor_override
+        "avg_pool2d_grad_input",
+        x_shape,
+        kernel_size,
+        stride,
+        padding,
+        1,
+        ceil_mode,
+        divisor_override,
     )
     check_grad_out("avg_pool2d_grad_input", grad_out, (*x_shape[:2], *window.out))
     divisor = _divisor(window, grad_out, x_shape, count_include_pad, divisor_override)
@@ -252,6 +264,7 @@ def adaptive_avg_pool2d(x: Array, output_size: int | Sequence[int | None] | None
 
     Raises:
         ShapeError: a size below 1, or x is not (N, C, H, W).
+        DTypeError: ``x`` is not floating.
 
     >>> adaptive_avg_pool2d(np.array([[[[1.0, 2.0, 6.0]]]]), (1, 2))
     array([[[[1.5, 4. ]]]])
@@ -312,6 +325,13 @@ def _taps(window: PoolGeometry, x_shape: tuple[int, ...], axis: int) -> list[_Ta
             take = slice(first * S + offset, last * S + offset + 1, S)
             taps.append(_Tap(k, slice(first, last + 1), take))
     return taps
+
+
+def _least(dtype: Any) -> float:
+    """What never wins against a number of this dtype."""
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype).min)
+    return False if dtype.kind == "b" else -math.inf
 
 
 def _at(axis: int, piece: slice) -> tuple[slice, ...]:
@@ -384,7 +404,7 @@ def _flat_places(indices: Array, x_shape: tuple[int, ...]) -> Array:
     """Places in planes as places in the whole array (N*C*H*W,), one after the other."""
     N, C, H, W = x_shape
     planes = array_module(indices).arange(N * C, dtype="int64").reshape(N, C, 1, 1) * (H * W)
-    return (indices + planes).reshape(-1)
+    return (indices.astype("int64", copy=False) + planes).reshape(-1)  # uint64 would give floats
 
 
 def _add_at_by_turns(out: Array, places: Array, values: Array) -> None:

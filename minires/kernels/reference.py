@@ -22,6 +22,7 @@ from minires.kernels.geometry import (
     check_conv2d,
     check_cross_entropy,
     check_grad_out,
+    check_softmax,
     pair,
 )
 from minires.kernels.reference_pool import (
@@ -201,7 +202,7 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
     >>> batch_norm_stats(np.array([[1.0, 5.0], [3.0, 5.0]]))
     (array([2., 5.]), array([1., 0.]))
     """
-    check_batch_norm(x)
+    check_batch_norm(x, operation="batch_norm_stats")
     C = x.shape[1]
     mean, var = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
     for c in range(C):
@@ -226,14 +227,15 @@ def batch_norm(
         out[:, c] = weight[c] * x_hat[:, c] + bias[c]
 
     x (N, C) or (N, C, ...); mean, var, weight and bias (C,), the last two 1 and 0 if None; returns
-    the shape of x.
+    the shape of x, in the widest dtype of them all.
 
     >>> batch_norm(np.array([[1.0], [3.0]]), np.array([2.0]), np.array([1.0]), eps=0.0)
     array([[-1.],
            [ 1.]])
     """
     check_batch_norm(x, mean=mean, var=var, weight=weight, bias=bias)
-    out = np.empty_like(x)
+    given = [array for array in (x, mean, var, weight, bias) if array is not None]
+    out = np.empty(x.shape, np.result_type(*given))
     for c in range(x.shape[1]):
         out[:, c] = (x[:, c] - mean[c]) / np.sqrt(var[c] + eps)
         if weight is not None:
@@ -264,18 +266,20 @@ def batch_norm_grad(
     ``training``.  Otherwise they are constants, and the two terms are absent.
 
     grad_out and x (N, C) or (N, C, ...), the others (C,); returns grad_x in the shape of x,
-    grad_weight and grad_bias (C,).
+    grad_weight and grad_bias (C,), all in the widest dtype that was given.
 
     >>> x, g = np.array([[1.0], [3.0]]), np.array([[1.0], [0.0]])
     >>> batch_norm_grad(g, x, np.array([2.0]), np.array([1.0]), eps=0.0, training=False)[0]
     array([[1.],
            [0.]])
     """
-    check_batch_norm(x, mean=mean, var=var, weight=weight)
+    check_batch_norm(x, operation="batch_norm_grad", mean=mean, var=var, weight=weight)
     check_grad_out("batch_norm_grad", grad_out, x.shape)
     C = x.shape[1]
-    grad_x = np.empty_like(x)
-    grad_weight, grad_bias = np.zeros(C, x.dtype), np.zeros(C, x.dtype)
+    given = [array for array in (grad_out, x, mean, var, weight) if array is not None]
+    dtype = np.result_type(*given)
+    grad_x = np.empty(x.shape, dtype)
+    grad_weight, grad_bias = np.zeros(C, dtype), np.zeros(C, dtype)
     for c in range(C):
         g = grad_out[:, c]
         std = np.sqrt(var[c] + eps)
@@ -299,6 +303,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
     >>> softmax(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """
+    check_softmax("softmax", x, axis)
     return _along(axis, x, lambda row: np.exp(row - row.max()) / np.exp(row - row.max()).sum())
 
 
@@ -313,6 +318,7 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
     >>> log_softmax(np.array([0.0, -1e4]))
     array([     0., -10000.])
     """
+    check_softmax("log_softmax", x, axis)
 
     def log_probabilities(row: Array) -> Array:
         shifted = row - row.max()
@@ -324,6 +330,9 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
 def _along(axis: int, x: Array, function: Callable[[Any], Any]) -> Array:
     """``function`` applied to every row of x along ``axis``."""
     out = np.empty_like(x)
+    if x.ndim == 0:  # one number is a row of one
+        out[...] = function(x.reshape(1))[0]
+        return out
     rows, out_rows = np.moveaxis(x, axis, -1), np.moveaxis(out, axis, -1)  # views
     for where in np.ndindex(rows.shape[:-1]):
         if rows[where].size:
@@ -359,8 +368,8 @@ def cross_entropy_grad(grad_losses: Array, logits: Array, target: Array) -> Arra
     >>> cross_entropy_grad(np.array([1.0]), np.array([[0.0, 0.0]]), np.array([1]))
     array([[ 0.5, -0.5]])
     """
-    check_cross_entropy(logits, target)
-    check_grad_out("cross_entropy_grad", grad_losses, target.shape)
+    check_cross_entropy(logits, target, operation="cross_entropy_grad")
+    check_grad_out("cross_entropy_grad", grad_losses, target.shape, "grad_losses")
     grad = softmax(logits)
     for n in range(len(logits)):
         grad[n, target[n]] -= 1.0

@@ -16,6 +16,7 @@ from minires.kernels.geometry import (
     PoolGeometry,
     adaptive_bins,
     check_adaptive_pool2d,
+    check_floating,
     check_grad_out,
     check_indices,
     check_pool2d,
@@ -140,6 +141,7 @@ def avg_pool2d(
     window = check_pool2d(
         "avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode, divisor_override
     )
+    check_floating("avg_pool2d", x=x)
     out = np.empty((*x.shape[:2], *window.out), x.dtype)
     for oh, ow, rows, cols, divisor in _windows(
         window, x.shape, count_include_pad, divisor_override
@@ -168,7 +170,14 @@ def avg_pool2d_grad_input(
     array([[[[1., 3., 2.]]]])
     """
     window = check_pool2d(
-        "avg_pool2d", x_shape, kernel_size, stride, padding, 1, ceil_mode, divisor_override
+        "avg_pool2d_grad_input",
+        x_shape,
+        kernel_size,
+        stride,
+        padding,
+        1,
+        ceil_mode,
+        divisor_override,
     )
     check_grad_out("avg_pool2d_grad_input", grad_out, (*x_shape[:2], *window.out))
     grad_x = np.zeros(x_shape, grad_out.dtype)
@@ -230,8 +239,9 @@ def adaptive_avg_pool2d_grad_input(grad_out: Array, x_shape: tuple[int, ...]) ->
     >>> adaptive_avg_pool2d_grad_input(np.array([[[[2.0, 4.0]]]]), (1, 1, 1, 3))
     array([[[[1., 3., 2.]]]])
     """
-    OH, OW = check_adaptive_pool2d(x_shape, grad_out.shape[2:])
-    check_grad_out("adaptive_avg_pool2d_grad_input", grad_out, (*x_shape[:2], OH, OW))
+    operation = "adaptive_avg_pool2d_grad_input"
+    OH, OW = check_adaptive_pool2d(x_shape, grad_out.shape[2:], operation=operation)
+    check_grad_out(operation, grad_out, (*x_shape[:2], OH, OW))
     grad_x = np.zeros(x_shape, grad_out.dtype)
     for oh, (top, bottom) in enumerate(adaptive_bins(x_shape[2], OH)):
         for ow, (left, right) in enumerate(adaptive_bins(x_shape[3], OW)):

@@ -1,18 +1,24 @@
 """Convolution of stride 1 as a few matrix products with shifted views: no columns.
 
+Letters: n images in a chunk of the batch, G groups; KH rows and KW columns of the kernel, OH and OW
+of the output; PH and PW, DH and DW: padding and dilation, for rows and for columns.
+A tap is one place (kh, kw) of the kernel, with its weight for every pair of channels.
+The inner size of a matrix product is the length of the sums it takes: columns of its left factor.
+
 Pad an image and write it out row after row, Wp = W + 2*PW numbers a row.  The pixel that tap
-(kh, kw) multiplies for output (oh, ow) then stands at offset kh*Wp + kw from the place
+(kh, kw) multiplies for output (oh, ow) then stands at offset kh*DH*Wp + kw*DW from the place
 oh*Wp + ow, whatever (oh, ow) is.  So for one tap, *all* outputs of the image are a single matrix
 product of weight[:, :, kh, kw] with the same buffer, read from another starting point:
 
-    out[:, p] = sum over kh, kw of  weight[:, :, kh, kw] @ buffer[:, p + kh*Wp + kw]
+    out[:, p] = sum over kh, kw of  weight[:, :, kh, kw] @ buffer[:, p + kh*DH*Wp + kw*DW]
 
-The KW - 1 last places of each row mix two rows; nobody reads them (they are cropped).  The KH row
+The (KW-1)*DW last places of each row mix two rows; nobody reads them: they are cropped.  The KH row
 shifts are stacked into one buffer, so that KW products of inner size KH*C remain instead of KH*KW
 of inner size C: fewer and fatter products, which is what BLAS is good at.
 
-    stacked   (n, G, KH*C/G, OH*Wp + KW-1)      row shift kh, channel c: row kh*C/G + c
-    out       (n, G, C_out/G, OH*Wp)  =  sum over kw of  weight_kw @ stacked[..., kw : kw + OH*Wp]
+    stacked   (n, G, KH*C/G, OH*Wp + (KW-1)*DW)      row shift kh, channel c: row kh*C/G + c
+    out       (n, G, C_out/G, OH*Wp)
+              = sum over kw of  weight_kw @ stacked[..., kw*DW : kw*DW + OH*Wp]
 
 The gradient by the input is the same routine on grad_out, with the kernel turned by 180 degrees
 and its two channel axes swapped; the gradient by the weight is the same products transposed.
@@ -21,6 +27,7 @@ and its two channel axes swapped; the gradient by the weight is the same product
 from __future__ import annotations
 
 from minires.device import Array, array_module
+from minires.errors import UsageError
 from minires.kernels.geometry import Pair, check_conv2d, check_grad_out, pair
 from minires.kernels.parallel import map_chunks
 
@@ -43,8 +50,8 @@ def conv2d(
     array([[4., 4.],
            [4., 4.]])
     """
-    padding, dilation = pair(padding), pair(dilation)
     OH, OW = check_conv2d(x, weight, bias, (1, 1), padding, dilation, groups)
+    padding, dilation = pair(padding), pair(dilation)
     xp = array_module(x)
     N, C_out = x.shape[0], weight.shape[0]
     KH, KW = weight.shape[2:]
@@ -84,18 +91,27 @@ def conv2d_grad_input(
 ) -> Array:
     """The convolution of grad_out with the turned kernel, padded by dilation*(K-1) - padding.
 
+    That must not be negative: ``padding`` is at most dilation*(K-1) along each axis.  Raises
+    UsageError otherwise; :func:`minires.kernels.conv.conv2d_grad_input` takes any padding.
+
     >>> import numpy as np
     >>> conv2d_grad_input(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)), (1, 1, 3, 3))[0, 0]
     array([[1., 2., 1.],
            [2., 4., 2.],
            [1., 2., 1.]])
     """
-    padding, dilation = pair(padding), pair(dilation)
     out_size = check_conv2d(
         x_shape, weight, None, (1, 1), padding, dilation, groups, operation="conv2d_grad_input"
     )
+    padding, dilation = pair(padding), pair(dilation)
     C_out, C_group, KH, KW = weight.shape
     check_grad_out("conv2d_grad_input", grad_out, (x_shape[0], C_out, *out_size))
+    if not takes_padding(weight.shape, padding, dilation):
+        raise UsageError(
+            f"conv2d_grad_input: shifted products take padding up to dilation*(K-1), which is "
+            f"{(dilation[0] * (KH - 1), dilation[1] * (KW - 1))}, not padding {padding}.\n"
+            "  Call minires.kernels.conv.conv2d_grad_input, which takes any padding."
+        )
     turned = weight[:, :, ::-1, ::-1].reshape(groups, C_out // groups, C_group, KH, KW)
     turned = turned.swapaxes(1, 2).reshape(groups * C_group, C_out // groups, KH, KW)
     full = dilation[0] * (KH - 1) - padding[0], dilation[1] * (KW - 1) - padding[1]
@@ -111,7 +127,9 @@ def conv2d_grad_weight(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Array:
-    """grad_weight[..., kw] = sum over the images of grad_out @ stacked[..., kw : kw + OH*Wp]^T.
+    """One product for each column kw of the kernel, summed over the images.
+
+        grad_weight[..., kw] = sum of grad_out @ stacked[..., kw*DW : kw*DW + OH*Wp]^T
 
     grad_out is widened with zeros where the row ends of the buffer hold rubbish.
 
@@ -120,10 +138,10 @@ def conv2d_grad_weight(
     array([[4., 4.],
            [4., 4.]])
     """
-    padding, dilation = pair(padding), pair(dilation)
     OH, OW = check_conv2d(
         x, weight_shape, None, (1, 1), padding, dilation, groups, operation="conv2d_grad_weight"
     )
+    padding, dilation = pair(padding), pair(dilation)
     xp = array_module(x)
     C_out, C_group, KH, KW = weight_shape
     check_grad_out("conv2d_grad_weight", grad_out, (x.shape[0], C_out, OH, OW))
@@ -157,6 +175,21 @@ def conv2d_grad_weight(
     # (KW, G, C_out/G, KH, C/G) -> (C_out, C/G, KH, KW)
     total = total.reshape(KW, C_out, KH, C_group).transpose(1, 3, 2, 0)
     return xp.ascontiguousarray(total)
+
+
+def takes_padding(weight_shape: tuple[int, ...], padding: int | Pair, dilation: int | Pair) -> bool:
+    """Whether the gradient by the input can be had from here: padding <= dilation*(K-1).
+
+    Settings that make no sense can not.
+
+    >>> takes_padding((8, 8, 3, 3), 2, 1), takes_padding((8, 8, 1, 1), 1, 1)
+    (True, False)
+    """
+    try:
+        P, D = pair(padding), pair(dilation)
+    except UsageError:
+        return False
+    return all(p <= d * (k - 1) for p, d, k in zip(P, D, weight_shape[2:], strict=False))
 
 
 def _taps(weight: Array, groups: int) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from minires.device import Array, array_module
-from minires.kernels.geometry import check_cross_entropy, check_grad_out
+from minires.kernels.geometry import check_cross_entropy, check_grad_out, check_softmax
 
 __all__ = ["cross_entropy", "cross_entropy_grad", "log_softmax", "softmax"]
 
@@ -26,9 +26,14 @@ def softmax(x: Array, axis: int = -1) -> Array:
     Returns:
         An array like ``x``.
 
+    Raises:
+        DTypeError: ``x`` is not floating.
+        ShapeError: ``x`` has no such axis.
+
     >>> softmax(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """
+    check_softmax("softmax", x, axis)
     xp = array_module(x)
     out = _shift_by_max(x, axis)
     xp.exp(out, out=out)
@@ -49,9 +54,14 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
     Returns:
         An array like ``x``.
 
+    Raises:
+        DTypeError: ``x`` is not floating.
+        ShapeError: ``x`` has no such axis.
+
     >>> log_softmax(np.array([0.0, -1e4]))
     array([     0., -10000.])
     """
+    check_softmax("log_softmax", x, axis)
     xp = array_module(x)
     out = _shift_by_max(x, axis)
     if x.size == 0:  # the sum over no classes is 0, which has no logarithm
@@ -75,7 +85,7 @@ def cross_entropy(logits: Array, target: Array) -> Array:
 
     Raises:
         ShapeError: shapes, or a class, that do not fit.
-        DTypeError: a target that does not hold whole numbers.
+        DTypeError: logits that are not floating, or a target that does not hold whole numbers.
 
     >>> cross_entropy(np.array([[0.0, 0.0]]), np.array([1])).round(4)  # log 2
     array([0.6931])
@@ -108,8 +118,8 @@ def cross_entropy_grad(grad_losses: Array, logits: Array, target: Array) -> Arra
     >>> cross_entropy_grad(np.array([1.0]), np.array([[0.0, 0.0]]), np.array([1]))
     array([[ 0.5, -0.5]])
     """
-    check_cross_entropy(logits, target)
-    check_grad_out("cross_entropy_grad", grad_losses, target.shape)
+    check_cross_entropy(logits, target, operation="cross_entropy_grad")
+    check_grad_out("cross_entropy_grad", grad_losses, target.shape, "grad_losses")
     grad = softmax(logits, axis=1)
     grad[array_module(logits).arange(len(target)), target] -= 1.0
     with np.errstate(over="ignore", invalid="ignore"):  # inf * 0 is NaN
@@ -122,4 +132,5 @@ def _shift_by_max(x: Array, axis: int) -> Array:
     if x.size == 0:
         return x.copy()
     with np.errstate(over="ignore", invalid="ignore"):
-        return x - x.max(axis=axis, keepdims=True)
+        # asarray: of a 0-d array NumPy makes a scalar, which cannot be written to
+        return array_module(x).asarray(x - x.max(axis=axis, keepdims=True))

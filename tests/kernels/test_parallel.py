@@ -344,3 +344,70 @@ assert mr.kernels.conv2d(x, w).shape == (16, 8, 30, 30)
 print("child", os.waitstatus_to_exitcode(status))
 """
     assert python(code) == "child 0"
+
+
+FORK_BESIDE_A_BLOCK = """
+import os, threading, warnings
+from threadpoolctl import threadpool_info, threadpool_limits
+from minires.kernels import parallel
+warnings.simplefilter("ignore", DeprecationWarning)   # Python warns of forks beside threads
+
+def blas():
+    return {info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"}
+
+def regime():
+    return parallel._regime.depth, parallel._regime.limiter is not None
+
+threadpool_limits(2, "blas")
+before = blas()
+entered, leave = threading.Event(), threading.Event()
+
+def stay():
+    with parallel.one_blas_thread():
+        entered.set()
+        leave.wait(timeout=20)
+
+thread = threading.Thread(target=stay)
+thread.start()
+entered.wait(timeout=20)
+"""
+FORKED = {
+    "beside": """
+child = os.fork()
+if child == 0:
+    seen = [regime(), blas() == before]
+    with parallel.one_blas_thread():
+        seen += [regime(), blas() - {1}]
+    seen += [regime(), blas() == before]
+    right = [(0, False), True, (1, True), set(), (0, False), True]
+    os._exit(0 if seen == right else 1)
+""",
+    "inside": """
+with parallel.one_blas_thread():
+    child = os.fork()
+    if child == 0:
+        seen = [regime(), blas() - {1}]
+if child == 0:
+    seen += [regime(), blas() == before]
+    right = [(1, True), set(), (0, False), True]
+    os._exit(0 if seen == right else 1)
+""",
+}
+WAIT_FOR_CHILD = """
+_, status = os.waitpid(child, 0)
+assert regime() == (1, True)                          # the parent's other thread is still inside
+leave.set()
+thread.join()
+assert regime() == (0, False)
+assert blas() == before
+print("child", os.waitstatus_to_exitcode(status))
+"""
+
+
+@limited
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("where", FORKED)
+def test_a_child_forked_while_another_thread_holds_the_limit_does_not_inherit_it(
+    where: str,
+) -> None:
+    assert python(FORK_BESIDE_A_BLOCK + FORKED[where] + WAIT_FOR_CHILD) == "child 0"

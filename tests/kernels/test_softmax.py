@@ -157,5 +157,5 @@ def test_mistakes_are_named_by_fast_and_reference_alike(kernels):
         grad(np.ones(2), logits, np.array([1, -1]))
     with pytest.raises(DTypeError, match="must hold whole numbers"):
         loss(logits, np.array([1.0, 2.0]))
-    with pytest.raises(ShapeError, match="cross_entropy_grad: grad_out must have the shape"):
+    with pytest.raises(ShapeError, match="cross_entropy_grad: grad_losses must have the shape"):
         grad(np.ones((2, 1)), logits, np.array([1, 2]))
