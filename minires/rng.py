@@ -6,21 +6,32 @@ own, so that asking for one more random weight never changes the order of the da
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-__all__ = ["default_generator", "get_state", "manual_seed", "set_state", "spawn"]
+from minires.errors import UsageError
+
+__all__ = ["check_seed", "default_generator", "get_state", "manual_seed", "set_state", "spawn"]
 
 _default: np.random.Generator | None = None
 
 
+def check_seed(seed: Any, what: str) -> int:
+    """``seed`` as an int; UsageError, which names the call ``what``, if it cannot be one."""
+    if not isinstance(seed, Integral) or seed < 0:
+        raise UsageError(f"{what}: a seed must be a whole number from 0 on, got {seed!r}.")
+    return int(seed)
+
+
 def manual_seed(seed: int) -> np.random.Generator:
-    """Seed the default generator and return it.
+    """Seed the default generator and return it; raises UsageError for a negative seed.
 
     >>> manual_seed(0).integers(100), manual_seed(0).integers(100)
     (np.int64(85), np.int64(85))
     """
+    seed = check_seed(seed, "manual_seed")
     generator = default_generator()
     generator.bit_generator.state = np.random.default_rng(seed).bit_generator.state
     return generator

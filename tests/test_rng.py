@@ -10,6 +10,7 @@ import pytest
 
 import minires as mr
 from minires import rng
+from minires.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +103,11 @@ def test_drawing_from_a_spawned_generator_leaves_the_default_one_alone() -> None
     own.random(10)
     assert rng.get_state() == before
     assert own is not rng.default_generator()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None, "a"])
+def test_a_seed_that_is_no_whole_number_from_0_on_is_refused_and_changes_nothing(seed: Any) -> None:
+    before = rng.get_state()
+    with pytest.raises(UsageError, match=r"manual_seed: a seed must be a whole number from 0 on"):
+        mr.manual_seed(seed)
+    assert rng.get_state() == before

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minires.autograd import Tensor
-from minires.errors import ShapeError, UsageError, describe
+from minires.errors import DataError, ShapeError, UsageError, describe
+from minires.rng import check_seed
 
 __all__ = ["DataLoader"]
 
@@ -34,8 +36,9 @@ class DataLoader:
     Yields pairs of Tensors, images (B, ...) and labels (B,), on fresh contiguous arrays: a batch
     may be changed without touching the data.  A batch costs one copy of its images.
 
-    Raises ShapeError for arrays of different lengths; UsageError for a batch_size below 1 or
-    above N, and for both a seed and a generator.
+    Raises ShapeError for arrays of different lengths; DataError for empty ones; UsageError for a
+    batch_size that is no whole number from 1 to N, for a negative seed, and for both a seed and a
+    generator.
 
     >>> images, labels = np.arange(10.0).reshape(5, 2), np.arange(5)
     >>> [y.numpy().tolist() for _, y in DataLoader((images, labels), batch_size=2)]
@@ -61,6 +64,14 @@ class DataLoader:
                 "DataLoader: images and labels must have one length along their first"
                 " dimension.\n  " + describe(images=images, labels=labels)
             )
+        if not len(images):
+            raise DataError("DataLoader: there are no images, so there is nothing to walk over.")
+        size: Any = batch_size
+        if not isinstance(size, Integral) or isinstance(size, bool):
+            raise UsageError(
+                f"DataLoader: batch_size must be a whole number, got {batch_size!r}; "
+                "write int(...) or // for a division."
+            )
         if batch_size < 1:
             raise UsageError(f"DataLoader: batch_size must be at least 1, got {batch_size}.")
         if batch_size > len(images):
@@ -74,10 +85,13 @@ class DataLoader:
             images = images.astype(np.float32)
         self.images: NDArray[Any] = images
         self.labels: NDArray[Any] = labels
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self._generator = np.random.default_rng(seed or 0) if generator is None else generator
+        if generator is None:
+            seed = 0 if seed is None else check_seed(seed, "DataLoader")
+            generator = np.random.default_rng(seed)
+        self._generator = generator
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""

@@ -103,6 +103,8 @@ class _ConvBlock(nn.ResidualBlock):
         for spec in convs:
             stride *= spec.stride
         self.changes_shape = stride != 1 or convs[0].in_channels != convs[-1].out_channels
+        # By the options alone: a plain block is built as the residual one that it is held against.
+        self.projects = shortcut == "C" or (shortcut == "B" and self.changes_shape)
         if residual:
             sizes = convs[0].in_channels, convs[-1].out_channels, stride
             self.downsample = self._shortcut_module(shortcut, *sizes, norm)
@@ -161,8 +163,10 @@ class PostActivationBlock(_ConvBlock):
 class PreActivationBlock(_ConvBlock):
     """The block of He et al. 2016: BN-ReLU-conv-...-BN-ReLU-conv, and nothing after the sum.
 
-    Where the dimensions change, branch and shortcut share the first BN-ReLU (``pre``).  The first
-    block of a network gets an input that the stem has just activated, and has no BN of its own.
+    Where the shortcut projects or the dimensions change, branch and shortcut share the first
+    BN-ReLU (``pre``), so that a projection reads what is normalised and activated; a plain block
+    has it in the same place as the residual block of its options.  The first block of a network
+    gets an input that the stem has just activated, and has no BN of its own.
 
     Args:
         first: whether it is the first block of the network.
@@ -185,14 +189,19 @@ class PreActivationBlock(_ConvBlock):
             setattr(self, f"bn{i}", normalisation(spec.in_channels, norm))
 
     def _projection(self, conv: nn.Module, out_channels: int, norm: str | None) -> nn.Module:
-        return nn.Sequential(conv)  # its input is normalised already, and the skip stays clean
+        return nn.Sequential(conv)  # no BN behind it: it reads what pre has normalised
+
+    @property
+    def shares_pre(self) -> bool:
+        """Whether BN-ReLU come before the fork, for branch and shortcut alike."""
+        return not self.first and (self.projects or self.changes_shape)
 
     def pre(self, x: Any) -> Any:
-        return F.relu(self.bn1(x)) if self.changes_shape and not self.first else x
+        return F.relu(self.bn1(x)) if self.shares_pre else x
 
     def branch(self, u: Any) -> Any:
         for i in range(1, self.depth + 1):
-            activated = i == 1 and (self.first or self.changes_shape)
+            activated = i == 1 and (self.first or self.shares_pre)
             if not activated:
                 u = F.relu(getattr(self, f"bn{i}")(u))
             u = getattr(self, f"conv{i}")(u)

@@ -6,10 +6,12 @@ block of the second and third stage halving the image; global average pooling an
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import minires.functional as F
 from minires import nn, rng
+from minires.autograd import guard
 from minires.errors import UsageError
 from minires.models.blocks import (
     PostActivationBlock,
@@ -194,7 +196,8 @@ def _draw_weights(model: CifarResNet, generator: Any, init_scale: float) -> None
             module.weight, mode="fan_out", nonlinearity="relu", generator=generator
         )
         if init_scale != 1.0:
-            module.weight.data *= init_scale
+            with guard.writable(module.weight._data) as weight:
+                weight *= init_scale
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
@@ -213,10 +216,13 @@ def nearest_depths(depth: int, block: str = "basic", layers_per_skip: int = 2) -
 
 
 def _depth_step(block: str, layers: int) -> int:
-    """Depths are step*n + 2: each stage must be made of whole blocks."""
-    if block == "bottleneck":
-        return 9
-    return 3 * layers if layers % 2 == 0 else 6 * layers
+    """Depths are step*n + 2.
+
+    Three stages of whole blocks make it a multiple of 3 * layers.  With basic blocks it is one of 6
+    as well, so that every depth is one of the paper's, 6n + 2, and networks that differ in the
+    layers a skip passes over can be compared at one depth.
+    """
+    return 9 if block == "bottleneck" else math.lcm(6, 3 * layers)
 
 
 def _layers_per_skip(block: str, layers: int | None) -> int:

@@ -17,7 +17,10 @@ __all__ = ["LayerSummary", "Summary", "summary"]
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer: its name, kind, output shape, parameters, and multiply-adds for the input."""
+    """One layer: its name, kind, output shape, parameters, and multiply-adds for the input.
+
+    Of several outputs the shape is that of the first; without any it is ().
+    """
 
     name: str
     kind: str
@@ -74,7 +77,9 @@ class Summary:
 
 
 def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
-    """The layers of ``model`` in the order in which they run, for one input.
+    """The layers of ``model`` in the order in which they end, for one input.
+
+    A module that holds others has a row if it has parameters of its own beside them.
 
     A multiply-add counts once, as in He et al. 2015, table 1; only convolutions and linear layers
     are counted.  The model runs once, in evaluation mode and without recording, and is left as it
@@ -93,7 +98,7 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     layers: list[LayerSummary] = []
     handles = []
     for name, module in model.named_modules():
-        if not list(module.children()):
+        if not list(module.children()) or _own_parameters(module):
             handles.append(module.register_forward_hook(_recorder(name, layers)))
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -115,18 +120,27 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
 
 def _recorder(name: str, layers: list[LayerSummary]) -> Any:
     def record(module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
-        parameters = sum(p.size for p in module._parameters.values())
         layers.append(
             LayerSummary(
                 name or type(module).__name__,
                 type(module).__name__,
-                tuple(out.shape),
-                parameters,
+                _shape_of(out),
+                _own_parameters(module),
                 _multiply_adds(module, out),
             )
         )
 
     return record
+
+
+def _own_parameters(module: nn.Module) -> int:
+    return sum(p.size for p in module._parameters.values() if p is not None)
+
+
+def _shape_of(out: Any) -> tuple[int, ...]:
+    while isinstance(out, list | tuple | dict) and out:
+        out = next(iter(out.values() if isinstance(out, dict) else out))
+    return tuple(getattr(out, "shape", ()))
 
 
 def _multiply_adds(module: nn.Module, out: Any) -> int:

@@ -1,6 +1,7 @@
 """Layers and the block contract, under the names of ``torch.nn``."""
 
 from minires.nn import init
+from minires.nn.containers import Flatten, Identity, ModuleList, Sequential
 from minires.nn.layers import (
     AdaptiveAvgPool2d,
     AvgPool2d,
@@ -8,14 +9,10 @@ from minires.nn.layers import (
     Conv2d,
     CrossEntropyLoss,
     Dropout,
-    Flatten,
-    Identity,
     Linear,
     MaxPool2d,
-    ModuleList,
     MSELoss,
     ReLU,
-    Sequential,
 )
 from minires.nn.module import Module, Parameter
 from minires.nn.residual import Observer, ResidualBlock, observe

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 import minires.functional as F
+from minires.autograd import guard
 from minires.autograd.tensor import Tensor
-from minires.errors import ShapeError, describe
+from minires.errors import ShapeError, UsageError, describe
 from minires.kernels.geometry import Pair, pair
 from minires.nn import init
 from minires.nn.module import Module, Parameter
@@ -22,89 +23,11 @@ __all__ = [
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
-    "Flatten",
-    "Identity",
     "Linear",
     "MSELoss",
     "MaxPool2d",
-    "ModuleList",
     "ReLU",
-    "Sequential",
 ]
-
-
-class Sequential(Module):
-    """Modules one after the other.
-
-    >>> import minires as mr, minires.nn as nn
-    >>> nn.Sequential(nn.Flatten(), nn.Linear(4, 2))(mr.zeros(3, 1, 2, 2)).shape
-    (3, 2)
-    """
-
-    def __init__(self, *modules: Module):
-        super().__init__()
-        for i, module in enumerate(modules):
-            setattr(self, str(i), module)
-
-    def forward(self, x: Any) -> Any:
-        for module in self._modules.values():
-            x = module(x)
-        return x
-
-    def append(self, module: Module) -> Sequential:
-        """Add a module at the end."""
-        setattr(self, str(len(self)), module)
-        return self
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self._modules.values())[index]
-
-
-class ModuleList(Module):
-    """A list of modules that are found by name; it has no forward of its own."""
-
-    def __init__(self, modules: Iterable[Module] = ()):
-        super().__init__()
-        for module in modules:
-            self.append(module)
-
-    def append(self, module: Module) -> ModuleList:
-        """Add a module at the end."""
-        setattr(self, str(len(self)), module)
-        return self
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self._modules.values())[index]
-
-
-class Identity(Module):
-    """out = input."""
-
-    def forward(self, x: Any) -> Any:
-        return x
-
-
-class Flatten(Module):
-    """(N, C, H, W) to (N, C*H*W): dimensions ``start_dim`` to ``end_dim`` made one."""
-
-    def __init__(self, start_dim: int = 1, end_dim: int = -1):
-        super().__init__()
-        self.start_dim, self.end_dim = start_dim, end_dim
-
-    def forward(self, x: Any) -> Any:
-        return F.flatten(x, self.start_dim, self.end_dim)
 
 
 class ReLU(Module):
@@ -128,6 +51,7 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
         super().__init__()
+        _check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(np.empty((out_features, in_features), np.float32))
         self.register_parameter(
@@ -174,13 +98,20 @@ class Conv2d(Module):
         bias: bool = True,
     ):
         super().__init__()
+        self.kernel_size = pair(kernel_size, "kernel_size")
+        _check_sizes(
+            "Conv2d",
+            in_channels=in_channels,
+            out_channels=out_channels,
+            groups=groups,
+            kernel_size=min(self.kernel_size),
+        )
         if in_channels % groups or out_channels % groups:
             raise ShapeError(
                 f"Conv2d: {groups} groups divide neither or only one of in_channels {in_channels} "
                 f"and out_channels {out_channels}; they must divide both."
             )
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = pair(kernel_size, "kernel_size")
         self.stride, self.dilation = pair(stride, "stride"), pair(dilation, "dilation")
         self.padding = padding if isinstance(padding, str) else pair(padding, "padding")
         self.groups = groups
@@ -209,6 +140,12 @@ class Conv2d(Module):
         return ", ".join(parts)
 
 
+def _check_sizes(layer: str, **sizes: Any) -> None:
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+            raise UsageError(f"{layer}: {name} must be a whole number from 1 on, got {size!r}.")
+
+
 def _reset(weight: Parameter, bias: Parameter | None) -> None:
     """PyTorch's default start: weight and bias uniform in +-1/sqrt(fan_in)."""
     init.kaiming_uniform_(weight, a=math.sqrt(5))
@@ -223,7 +160,8 @@ class BatchNorm2d(Module):
     Args:
         num_features: C.
         eps: added to the variance.
-        momentum: weight of the *new* value in the running statistics (not of the old one).
+        momentum: weight of the *new* value in the running statistics (not of the old one); None
+            weights all batches alike: the mean over those seen so far.
         affine: whether to have ``weight`` (gamma, starts at 1) and ``bias`` (beta, starts at 0).
         track_running_stats: whether to keep ``running_mean`` and ``running_var``.
 
@@ -237,11 +175,12 @@ class BatchNorm2d(Module):
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
     ):
         super().__init__()
+        _check_sizes("BatchNorm2d", num_features=num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         size = num_features
         self.register_parameter("weight", Parameter(np.ones(size, np.float32)) if affine else None)
@@ -258,6 +197,9 @@ class BatchNorm2d(Module):
     def forward(self, x: Any) -> Any:
         if x.ndim != 4:
             raise ShapeError(f"BatchNorm2d: input must be (N, C, H, W).\n  {describe(input=x)}")
+        count, momentum = self.num_batches_tracked, self.momentum
+        if momentum is None:  # the mean of 1/n over n batches
+            momentum = 0.0 if count is None else 1.0 / (count.item() + 1)
         out = F.batch_norm(
             x,
             self.running_mean,
@@ -265,11 +207,12 @@ class BatchNorm2d(Module):
             self.weight,
             self.bias,
             self.training,
-            self.momentum,
+            momentum,
             self.eps,
         )
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.data[...] += 1
+        if self.training and count is not None:
+            with guard.writable(count._data) as number:
+                number += 1
         return out
 
     def extra_repr(self) -> str:
@@ -389,7 +332,12 @@ class CrossEntropyLoss(Module):
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.cross_entropy(
-            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
         )
 
 
@@ -401,4 +349,4 @@ class MSELoss(Module):
         self.reduction = reduction
 
     def forward(self, input: Any, target: Any) -> Any:
-        return F.mse_loss(input, target, self.reduction)
+        return F.mse_loss(input, target, reduction=self.reduction)

@@ -10,7 +10,8 @@ import numpy as np
 
 from minires.autograd import guard
 from minires.autograd.tensor import Handle, Tensor
-from minires.device import to_device
+from minires.creation import tensor as make_tensor
+from minires.device import is_array, to_device
 from minires.errors import DTypeError, MiniresError, ShapeError, StateError
 
 __all__ = ["LoadResult", "Module", "Parameter"]
@@ -19,11 +20,17 @@ M = TypeVar("M", bound="Module")
 
 
 class Parameter(Tensor):
-    """A tensor that a module owns and an optimiser trains."""
+    """A tensor that a module owns and an optimiser trains.
+
+    Arrays and tensors are used as they are, without a copy; lists and numbers become what
+    ``mr.tensor`` makes of them, float32 for Python floats.
+    """
 
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True):
+        if not isinstance(data, Tensor) and not is_array(data):
+            data = make_tensor(data)
         super().__init__(data, requires_grad)
 
 
@@ -52,7 +59,7 @@ class Module:
     """
 
     training: bool
-    _parameters: dict[str, Parameter]
+    _parameters: dict[str, Parameter | None]  # None: a name that is kept free
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module]
     _forward_hooks: dict[int, Any]
@@ -68,42 +75,83 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} must define forward().")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        for pre_hook in list(self._forward_pre_hooks.values()):
-            changed = pre_hook(self, inputs)
-            if changed is not None:
-                inputs = changed if isinstance(changed, tuple) else (changed,)
-        out = self.forward(*inputs, **options)
-        for hook in list(self._forward_hooks.values()):
-            changed = hook(self, inputs, out)
-            if changed is not None:
-                out = changed
-        return out
+        try:
+            for pre_hook in list(self._forward_pre_hooks.values()):
+                changed = pre_hook(self, inputs)
+                if changed is not None:
+                    inputs = changed if isinstance(changed, tuple) else (changed,)
+            out = self.forward(*inputs, **options)
+            for hook in list(self._forward_hooks.values()):
+                changed = hook(self, inputs, out)
+                if changed is not None:
+                    out = changed
+            return out
+        except MiniresError as error:
+            self._note_place(error)
+            raise
+
+    def _note_place(self, error: MiniresError) -> None:
+        """Let the note of ``error`` say where below this module it happened.
+
+        Each module on the way out takes the note of the one below off and puts its own there, so
+        that one is left, with the path from the outermost.
+        """
+        innermost, below, path, note = vars(error).get("_place", (self, self, "", None))
+        if note is not None:
+            error.__notes__.remove(note)
+            name = next((name for name, module in self.named_modules() if module is below), "")
+            path = ".".join(part for part in (name, path) if part)
+        text = repr(innermost)
+        text = type(innermost).__name__ if "\n" in text else text
+        note = f"  in {path}: {text}" if path else f"  in {text}"
+        error.add_note(note)
+        vars(error)["_place"] = innermost, self, path, note
 
     # --- names ---
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self._register("_parameters", name, value)
+        elif isinstance(value, Module):
+            self._register("_modules", name, value)
+        elif name in self.__dict__.get("_parameters", ()):
+            self.register_parameter(name, value)
+        elif name in self.__dict__.get("_buffers", ()):
+            self.register_buffer(name, value)
+        else:
+            self._refuse_over_method(name, value)
+            self._register(None, name, value)
+
+    def _register(self, table: str | None, name: str, value: Any) -> None:
+        """Put ``value`` under ``name`` in one table, or in none, and take it out of the others."""
         if "_modules" not in self.__dict__:
             raise MiniresError(
                 f"{type(self).__name__}: call super().__init__() before assigning {name!r}."
             )
-        if name in self._buffers and (value is None or isinstance(value, Tensor)):
-            self._buffers[name] = value
-            return
-        table: dict[str, Any] | None = None
-        if isinstance(value, Parameter):
-            table = self._parameters
-        elif isinstance(value, Module):
-            table = self._modules
-        for other in (self._parameters, self._modules, self._buffers):
-            if other is not table:  # there it keeps its place in the order
-                other.pop(name, None)
+        for other in ("_parameters", "_modules", "_buffers"):
+            if other != table:  # there it keeps its place in the order
+                self.__dict__[other].pop(name, None)
         if table is None:
             object.__setattr__(self, name, value)
             return
-        table[name] = value
+        if table == "_parameters":
+            self._refuse_over_method(name, value)
+        self.__dict__[table][name] = value
         self.__dict__.pop(name, None)
         if hasattr(type(self), name):  # in place of a part of the class: branch, skip_scale
             self.__dict__[name] = value
+
+    def _refuse_over_method(self, name: str, value: Any) -> None:
+        """A list under the name of a method (branch) could not be called in its place."""
+        if not callable(getattr(type(self), name, None)) or value is None:
+            return
+        if not callable(value) or isinstance(value, type):
+            what = f"the class {value.__name__}" if isinstance(value, type) else _a(value)
+            raise DTypeError(
+                f"{type(self).__name__}: {name} is called in forward; {what} cannot take its "
+                f"place. Give it a module: {name} = nn.Sequential(*layers), or the class called, "
+                "nn.ReLU()."
+            )
 
     def __getattr__(self, name: str) -> Any:  # only called when the ordinary look-up fails
         for table in ("_parameters", "_modules", "_buffers"):
@@ -122,20 +170,32 @@ class Module:
 
     def register_buffer(self, name: str, value: Tensor | None) -> None:
         """A tensor that belongs to the state of the module and is not trained."""
-        self.__dict__.pop(name, None)
-        self._buffers[name] = value
+        if value is not None and not isinstance(value, Tensor):
+            raise DTypeError(
+                f"{type(self).__name__}: the buffer {name} must be a Tensor or None, not "
+                f"{_a(value)}: wrap it, {name} = mr.tensor(...)."
+            )
+        self._register("_buffers", name, value)
 
     def register_parameter(self, name: str, value: Parameter | None) -> None:
         """A parameter under ``name``; None reserves the name, for a bias that is not there."""
-        setattr(self, name, value)
+        if value is not None and not isinstance(value, Parameter):
+            raise DTypeError(
+                f"{type(self).__name__}: the parameter {name} must be a Parameter or None, not "
+                f"{_a(value)}, which no optimiser would train: wrap it, "
+                f"{name} = nn.Parameter(...), or write into its array, {name}.data[...] = ..."
+            )
+        self._register("_parameters", name, value)
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, each once, with dotted names."""
+    def named_modules(
+        self, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module and all below it with dotted names; a shared one once, or each time."""
         seen: set[int] = set()
         stack: list[tuple[str, Module]] = [(prefix, self)]
         while stack:
             path, module = stack.pop()
-            if id(module) in seen:
+            if remove_duplicate and id(module) in seen:
                 continue
             seen.add(id(module))
             yield path, module
@@ -159,7 +219,7 @@ class Module:
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, parameter in module._parameters.items():
-                if id(parameter) not in seen:
+                if parameter is not None and id(parameter) not in seen:
                     seen.add(id(parameter))
                     yield (f"{path}.{name}" if path else name), parameter
 
@@ -185,8 +245,8 @@ class Module:
         return OrderedDict((name, tensor._data.copy()) for name, tensor in self._named_state())
 
     def _named_state(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers, a shared one under each of its names."""
-        for path, module in self.named_modules():
+        """Parameters and buffers; a shared one, or one of a shared module, under each name."""
+        for path, module in self.named_modules(remove_duplicate=False):
             for name, tensor in {**module._parameters, **module._buffers}.items():
                 if tensor is not None:
                     yield (f"{path}.{name}" if path else name), tensor
@@ -251,13 +311,23 @@ class Module:
             parameter.grad = None
 
     def apply(self: M, function: Callable[[Module], None]) -> M:
-        """Call ``function`` on every module, children first."""
-        for module in reversed(list(self.modules())):
-            function(module)
+        """Call ``function`` on every module once, children first, in the order of assignment."""
+        seen: set[int] = set()
+
+        def visit(module: Module) -> None:
+            if id(module) not in seen:
+                seen.add(id(module))
+                for child in module.children():
+                    visit(child)
+                function(module)
+
+        visit(self)
         return self
 
     def to(self: M, device_or_dtype: Any) -> M:
         """Move parameters and floating-point buffers to a device or another float type, in place.
+
+        Gradients that are there move with their parameters.
 
         >>> import minires.nn as nn
         >>> nn.Linear(2, 2).to("float64").weight.dtype
@@ -266,12 +336,17 @@ class Module:
         device = str(device_or_dtype)
         is_device = device.split(":")[0] in ("cpu", "cuda")
         dtype = None if is_device else _floating(device_or_dtype)
-        for tensor in [*self.parameters(), *self.buffers()]:
+
+        def convert(array: Any) -> Any:
             if is_device:
-                tensor.data = to_device(tensor._data, device)
-            elif tensor.dtype.kind == "f":
-                tensor.data = tensor._data.astype(dtype)
-            tensor.grad = None
+                return to_device(array, device)
+            return array.astype(dtype) if array.dtype.kind == "f" else array
+
+        for tensor in [*self.parameters(), *self.buffers()]:
+            grad = tensor.grad
+            tensor.data = convert(tensor._data)
+            if grad is not None:
+                tensor.grad = Tensor(convert(grad._data))
         return self
 
     # --- hooks ---
@@ -297,6 +372,10 @@ class Module:
             lines += [f"  ({name}): {first}", *(f"  {line}" for line in rest)]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return head + ")" if not lines else "\n".join([head, *lines, ")"])
+
+
+def _a(value: Any) -> str:
+    return f"a {type(value).__name__}"
 
 
 def _floating(dtype: Any) -> np.dtype[Any]:

@@ -110,6 +110,7 @@ class ResidualBlock(Module):
                     f"{type(self).__name__}: the shortcut gives {tuple(skip.shape)} but the branch "
                     f"gives {tuple(branch.shape)}, and they are added. Where dimensions change, "
                     "the shortcut must pad with zeros or project (1x1 convolution)."
+                    + _padding_hint(tuple(skip.shape), tuple(branch.shape))
                 )
         if observer is not None:
             observer.join(self, skip, branch)
@@ -124,3 +125,19 @@ class ResidualBlock(Module):
                 "(pre, shortcut, branch, activation): instruments rely on how forward puts them "
                 "together. For another structure derive from nn.Module."
             )
+
+
+def _padding_hint(skip: tuple[int, ...], branch: tuple[int, ...]) -> str:
+    """A question, if only rows and columns differ, and by what 3x3 without padding cut off."""
+    if not len(skip) == len(branch) == 4 or skip[:2] != branch[:2]:
+        return ""
+    rows, columns = skip[2] - branch[2], skip[3] - branch[3]
+    if rows != columns or rows <= 0 or rows % 2:
+        return ""
+    hint = (
+        f"\n  The images of the branch are {rows} pixels smaller each way: is padding=1 missing in "
+    )
+    hint += "the branch? Each 3x3 convolution without it cuts off 2."
+    if skip[2] == 2 * branch[2] and skip[3] == 2 * branch[3]:
+        hint += " Or, as they are halved, does the shortcut lack the stride of the branch?"
+    return hint

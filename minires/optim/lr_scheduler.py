@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 from minires.optim.optimizer import Optimizer
@@ -11,7 +10,10 @@ __all__ = ["LRScheduler", "MultiStepLR"]
 
 
 class LRScheduler:
-    """Base: ``factor(epoch)`` is what the starting rate of each group is multiplied by."""
+    """Base: ``factor(epoch)`` is what the present rate of each group is multiplied by.
+
+    The present one, as in PyTorch's chainable form: a rate that was set by hand in between counts.
+    """
 
     def __init__(self, optimizer: Optimizer):
         self.optimizer = optimizer
@@ -19,14 +21,14 @@ class LRScheduler:
         self.last_epoch = 0
 
     def factor(self, epoch: int) -> float:
-        """The factor of ``epoch``, counted from 0."""
+        """The factor at the start of ``epoch``, counted from 0."""
         raise NotImplementedError
 
     def step(self) -> None:
         """Go on to the next epoch."""
         self.last_epoch += 1
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = base * self.factor(self.last_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] *= self.factor(self.last_epoch)
 
     def get_last_lr(self) -> list[float]:
         """The present rate of each group."""
@@ -34,7 +36,9 @@ class LRScheduler:
 
 
 class MultiStepLR(LRScheduler):
-    """The rate times ``gamma`` at each milestone: lr = base * gamma^(milestones passed).
+    """The rate times ``gamma`` at each milestone.
+
+    Unless somebody else changes it, lr = base * gamma^(milestones passed).
 
     Args:
         optimizer: whose rates are changed.
@@ -58,5 +62,5 @@ class MultiStepLR(LRScheduler):
         self.gamma = gamma
 
     def factor(self, epoch: int) -> float:
-        """gamma^(milestones up to and with ``epoch``)."""
-        return self.gamma ** bisect_right(self.milestones, epoch)
+        """gamma^(milestones at ``epoch``)."""
+        return self.gamma ** self.milestones.count(epoch)

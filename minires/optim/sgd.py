@@ -59,7 +59,9 @@ class SGD(Optimizer):
     def step(self) -> None:
         """One step for every parameter that has a gradient."""
         for group in self.param_groups:
-            lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
+            lr, momentum, dampening, decay = (  # floats: a NumPy number would widen float32
+                float(group[name]) for name in ("lr", "momentum", "dampening", "weight_decay")
+            )
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -68,15 +70,16 @@ class SGD(Optimizer):
                     if decay:
                         grad = grad + decay * data
                     if momentum:
-                        grad = self._velocity(parameter, grad, group)
+                        velocity = self._velocity(parameter, grad, momentum, dampening)
+                        grad = grad + momentum * velocity if group["nesterov"] else velocity
                     data -= lr * grad
 
-    def _velocity(self, parameter: Any, grad: Any, group: dict[str, Any]) -> Any:
+    def _velocity(self, parameter: Any, grad: Any, momentum: float, dampening: float) -> Any:
         state = self.state.setdefault(parameter, {})
         velocity = state.get("momentum_buffer")
         if velocity is None:
             velocity = state["momentum_buffer"] = grad.copy()
         else:
-            velocity *= group["momentum"]
-            velocity += grad if not group["dampening"] else (1.0 - group["dampening"]) * grad
-        return grad + group["momentum"] * velocity if group["nesterov"] else velocity
+            velocity *= momentum
+            velocity += grad if not dampening else (1.0 - dampening) * grad
+        return velocity

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minires.autograd import Tensor
 from minires.data import DataLoader
-from minires.errors import ShapeError, UsageError
+from minires.errors import DataError, ShapeError, UsageError
 
 
 def arrays(n: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -224,3 +224,15 @@ def test_repr_tells_what_will_come() -> None:
     assert repr(DataLoader(arrays(), batch_size=4)) == (
         "DataLoader(10 images in order, 3 batches of 4)"
     )
+
+
+def test_settings_of_the_wrong_kind_and_empty_data_are_refused() -> None:
+    for size in (2.0, "2", True):
+        with pytest.raises(UsageError, match="batch_size must be a whole number, got"):
+            DataLoader(arrays(), batch_size=size)
+    assert DataLoader(arrays(), batch_size=np.int64(4)).batch_size == 4
+    for seed in (-1, 0.5):
+        with pytest.raises(UsageError, match=f"DataLoader: a seed .* from 0 on, got {seed}"):
+            DataLoader(arrays(), seed=seed)
+    with pytest.raises(DataError, match="no images"):
+        DataLoader(arrays(0))

@@ -12,6 +12,7 @@ import pytest
 import minires as mr
 import minires.functional as F
 from minires import nn, rng
+from minires.autograd import guard
 from minires.errors import UsageError
 from minires.models import PadShortcut, PreActivationBlock, check_depth, nearest_depths
 from tests.golden.loading import NetworkCase, load_networks
@@ -509,6 +510,32 @@ def test_branch_and_shortcut_share_the_pre_activation_where_dimensions_change(
     np.testing.assert_array_equal(b(x).data, (b.downsample(u) + branch).data)
     if shortcut == "B":
         assert [type(m) for m in b.downsample] == [nn.Conv2d]
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_a_projection_without_change_of_shape_reads_the_pre_activation_too(residual: bool) -> None:
+    options = dict(width=4, preactivation=True, shortcut="C", residual=residual)
+    model = build(0, 14, **options).eval()
+    shake_norms(model)
+    b = model.layer1[1]
+    x = images(2, 4, 6, 6)
+    u = F.relu(b.bn1(x))
+    np.testing.assert_array_equal(b.pre(x).data, u.data)
+    branch = b.conv2(F.relu(b.bn2(b.conv1(u))))
+    expected = b.downsample(u) + branch if residual else branch
+    np.testing.assert_array_equal(b(x).data, expected.data)
+    first = model.layer1[0]  # the stem has activated its input
+    assert first.pre(x) is x
+
+
+def test_init_scale_goes_through_the_door_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    scaled: list[Any] = []
+    opened = guard.writable
+    monkeypatch.setattr(guard, "writable", lambda array: scaled.append(array) or opened(array))
+    plain = len(scaled), build(0, 8, width=2), len(scaled)
+    model = build(0, 8, width=2, init_scale=0.5)
+    convolutions = sum(isinstance(m, nn.Conv2d) for m in model.modules())
+    assert len(scaled) - plain[2] == plain[2] - plain[0] + convolutions
 
 
 def test_a_pre_activation_network_normalises_and_activates_before_its_head() -> None:

@@ -187,3 +187,26 @@ def test_notebooks_show_a_whole_html_table_with_its_caption_escaped_once() -> No
     assert page.rows[0] == ["layer", "kind", "output", "parameters", "multiply-adds"]
     assert len(page.rows) == 8
     assert page.rows[1] == ["0", "Conv2d", "1 x 3 x 4 x 4", "57", "864"]
+
+
+class Scaled(nn.Module):
+    """A layer that gives two outputs, and a scale of its own beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2, return_indices=True)
+        self.scale = nn.Parameter(np.ones(3, np.float32))
+        self.register_parameter("shift", None)
+
+    def forward(self, x: Any) -> Any:
+        out, indices = self.pool(x)
+        return {"out": out * self.scale[0], "indices": indices}
+
+
+def test_several_outputs_show_the_first_and_own_parameters_have_a_row() -> None:
+    found = summary(Scaled(), (2, 4, 4))
+    assert [(layer.name, layer.output_shape, layer.parameters) for layer in found.layers] == [
+        ("pool", (1, 2, 2, 2), 0),
+        ("Scaled", (1, 2, 2, 2), 3),
+    ]
+    assert found.parameters == sum(layer.parameters for layer in found.layers) == 3

@@ -125,3 +125,43 @@ def test_bad_calls_say_what_is_known() -> None:
         init.kaiming_normal_(mr.zeros(4, 4), mode="fan")
     with pytest.raises(UsageError, match=r"'gelu'; known: linear,"):
         init.kaiming_uniform_(mr.zeros(4, 4), nonlinearity="gelu")
+
+
+@pytest.mark.parametrize("gain", [1.0, 5 / 3])
+@pytest.mark.parametrize("fill", [init.xavier_normal_, init.xavier_uniform_])
+def test_xavier_spreads_by_both_fans(fill: Callable[..., mr.Tensor], gain: float) -> None:
+    weight = mr.zeros(*SHAPE)
+    assert fill(weight, gain, generator=generator()) is weight
+    std = gain * math.sqrt(2 / (288 + 576))
+    assert weight.data.std() == pytest.approx(std, rel=4 / math.sqrt(2 * weight.size))
+    largest = np.abs(weight.data).max() / (gain * math.sqrt(6 / (288 + 576)))
+    assert 0.99 < largest <= 1 + 1e-6 if fill is init.xavier_uniform_ else largest > 1.7
+    with pytest.raises(ShapeError, match=r"two dimensions.*\(4,\)"):
+        fill(mr.zeros(4))
+
+
+def test_eye_puts_ones_on_the_diagonal() -> None:
+    np.testing.assert_array_equal(init.eye_(mr.ones(2, 3)).data, [[1, 0, 0], [0, 1, 0]])
+    with pytest.raises(ShapeError, match=r"eye_: .*two dimensions, not \(2, 2, 2\)"):
+        init.eye_(mr.zeros(2, 2, 2))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_dirac_makes_a_convolution_that_keeps_its_input(groups: int) -> None:
+    weight = init.dirac_(mr.ones(6, 4 // groups, 3, 3), groups)
+    x = mr.randn(2, 4, 5, 5)
+    out = mr.functional.conv2d(x, weight, padding=1, groups=groups).data
+    kept, made = 4 // groups, 6 // groups  # the channels of a group
+    for g in range(groups):
+        same = min(kept, made)
+        expected = x.data[:, g * kept : g * kept + same]
+        np.testing.assert_array_equal(out[:, g * made : g * made + same], expected)
+    assert weight.data.sum() == groups * min(kept, made)
+
+
+def test_dirac_refuses_what_is_no_convolution() -> None:
+    with pytest.raises(ShapeError, match=r"dirac_: .*3 to 5 dimensions, not \(2, 2\)"):
+        init.dirac_(mr.zeros(2, 2))
+    for groups in (0, 2):
+        with pytest.raises(ShapeError, match=f"dirac_: {groups} groups .* 3 output channels"):
+            init.dirac_(mr.zeros(3, 3, 1), groups)

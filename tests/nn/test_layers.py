@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import minires as mr
 import minires.functional as F
 from minires import nn
-from minires.errors import ShapeError, UsageError
+from minires.autograd import guard
+from minires.errors import DTypeError, ShapeError, UsageError
 from tests.gradients import check_gradients
 
 images = mr.randn(2, 4, 6, 6)
@@ -86,7 +88,9 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], Callable[..., 
     "CrossEntropyLoss, everything": (
         lambda: nn.CrossEntropyLoss(mr.ones(5) * 2.0, 2, "sum", 0.1),
         (rows, TARGET),
-        lambda m, x, t: F.cross_entropy(x, t, mr.ones(5) * 2.0, 2, "sum", 0.1),
+        lambda m, x, t: F.cross_entropy(
+            x, t, mr.ones(5) * 2.0, ignore_index=2, reduction="sum", label_smoothing=0.1
+        ),
     ),
     "CrossEntropyLoss, sum": (
         lambda: nn.CrossEntropyLoss(reduction="sum"),
@@ -97,7 +101,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], Callable[..., 
     "MSELoss, none": (
         lambda: nn.MSELoss("none"),
         (rows, rows * 2.0),
-        lambda m, x, y: F.mse_loss(x, y, "none"),
+        lambda m, x, y: F.mse_loss(x, y, reduction="none"),
     ),
 }
 
@@ -151,6 +155,22 @@ def test_convolution_refuses_groups_that_do_not_divide() -> None:
         nn.Conv2d(4, 6, (1, 2, 3))
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Conv2d(4, 4, 3, groups=0), "Conv2d: groups .* from 1 on, got 0"),
+        (lambda: nn.Conv2d(4, 4, 0), "Conv2d: kernel_size .* from 1 on, got 0"),
+        (lambda: nn.Conv2d(0, 4, 3), "Conv2d: in_channels .* from 1 on, got 0"),
+        (lambda: nn.Linear(0, 2), "Linear: in_features .* from 1 on, got 0"),
+        (lambda: nn.Linear(2, 2.0), r"Linear: out_features .* whole .* got 2\.0"),
+        (lambda: nn.BatchNorm2d(-1), "BatchNorm2d: num_features .* got -1"),
+    ],
+)
+def test_sizes_that_do_not_exist_are_refused(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
 # --- containers ---
 
 
@@ -164,6 +184,31 @@ def test_sequential_runs_its_modules_in_order_and_grows() -> None:
     assert nn.Sequential()(rows) is rows
     with pytest.raises(IndexError):
         model[3]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (F.relu, r"a function \(relu\), not a Module: .*nn\.ReLU\(\) instead of F\.relu"),
+        (nn.ReLU, r"the class ReLU, not a Module: call the class, ReLU\("),
+        ([nn.ReLU()], r"a list, not a Module: unpack the list with \*"),
+        ({"a": nn.ReLU()}, r"a dict, not a Module: unpack .*\*modules\.values\(\)"),
+        (None, r"a NoneType, not a Module: .*nn\.Identity\(\)"),
+    ],
+    ids=["function", "class", "list", "dict", "None"],
+)
+def test_containers_refuse_what_is_no_module(wrong: Any, message: str) -> None:
+    with pytest.raises(DTypeError, match="Sequential: position 1 is " + message):
+        nn.Sequential(nn.ReLU(), wrong)
+    with pytest.raises(DTypeError, match="ModuleList: position 1 is " + message):
+        nn.ModuleList([nn.ReLU(), wrong])
+    with pytest.raises(DTypeError, match="Sequential: position 0 is " + message):
+        nn.Sequential().append(wrong)
+
+
+def test_a_module_list_of_one_layer_says_that_it_wants_a_list() -> None:
+    with pytest.raises(DTypeError, match=r"not a Linear: write nn\.ModuleList\(\[layer\]\)"):
+        nn.ModuleList(nn.Linear(1, 1))
 
 
 def test_a_module_list_names_its_modules_and_has_no_forward() -> None:
@@ -194,6 +239,37 @@ def test_momentum_weights_the_new_value_and_the_running_variance_is_unbiased() -
     assert layer.num_batches_tracked.item() == 1
     layer(x)
     np.testing.assert_allclose(layer.running_mean.data, 0.7 * 0.3 * mean + 0.3 * mean, rtol=1e-5)
+
+
+def test_without_momentum_the_running_statistics_are_the_means_over_all_batches() -> None:
+    layer = nn.BatchNorm2d(2, momentum=None)
+    draw = np.random.default_rng(0)
+    batches = [draw.standard_normal((3, 2, 2, 2)).astype(np.float32) + i for i in range(3)]
+    for batch in batches:
+        layer(mr.tensor(batch))
+    for running, each in (
+        (layer.running_mean, [b.mean((0, 2, 3)) for b in batches]),
+        (layer.running_var, [b.var((0, 2, 3), ddof=1) for b in batches]),
+    ):
+        np.testing.assert_allclose(running.data, np.mean(each, axis=0), rtol=1e-5, atol=1e-6)
+    assert layer.num_batches_tracked.item() == 3
+
+
+def test_the_count_of_batches_is_changed_by_the_door_of_the_library() -> None:
+    layer = nn.BatchNorm2d(4)
+    with guard_of(layer.num_batches_tracked):
+        layer(images)
+    assert layer.num_batches_tracked.item() == 1
+
+
+@contextmanager
+def guard_of(tensor: mr.Tensor) -> Iterator[None]:
+    """The array is held, as by a graph, and so read-only."""
+    guard.hold(tensor.data)
+    try:
+        yield
+    finally:
+        guard.release(tensor.data)
 
 
 def test_evaluation_uses_the_running_statistics_and_leaves_them_alone() -> None:

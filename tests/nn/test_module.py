@@ -124,6 +124,84 @@ def test_a_name_is_one_thing_at_a_time(net: Net) -> None:
         del net.scale
 
 
+def test_a_tensor_over_a_parameter_is_refused_with_the_mend(net: Net) -> None:
+    weight = net.zeta.weight
+    for wrong in (mr.ones(2, 1, 3, 3), weight.data, 1.0):
+        with pytest.raises(DTypeError, match=r"Conv2d: the parameter weight .*nn\.Parameter\("):
+            net.zeta.weight = wrong
+    assert net.zeta.weight is weight
+    net.zeta.weight = None
+    with pytest.raises(DTypeError, match="weight must be a Parameter"):  # the name is kept
+        net.zeta.weight = weight.data
+    with pytest.raises(DTypeError, match="bias must be a Parameter"):
+        nn.Linear(2, 2, bias=False).bias = mr.zeros(2)
+    with pytest.raises(DTypeError, match="more must be a Parameter"):
+        net.register_parameter("more", mr.zeros(2))
+
+
+def test_an_array_over_a_buffer_is_refused_with_the_mend(net: Net) -> None:
+    for wrong in (np.zeros(2), [0.0, 0.0]):
+        with pytest.raises(DTypeError, match=r"buffer running_mean .*mr\.tensor\("):
+            net.norm.running_mean = wrong
+    with pytest.raises(DTypeError, match="buffer more must be a Tensor"):
+        net.register_buffer("more", np.zeros(2))
+    assert [name for name, _ in net.named_buffers()] == BUFFERS
+    net.norm.running_mean = None
+    net.norm.running_mean = mr.zeros(2)
+    assert [name for name, _ in net.named_buffers()] == BUFFERS
+
+
+@pytest.mark.parametrize("wrong", [[nn.ReLU()], 3, nn.ReLU, nn.Parameter([1.0])], ids=str)
+def test_what_cannot_be_called_is_refused_under_the_name_of_a_method(wrong: Any) -> None:
+    class Block(nn.ResidualBlock):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branch = wrong
+
+    with pytest.raises(DTypeError, match=r"Block: branch is called.*nn\.Sequential\(\*layers\)"):
+        Block()
+
+
+def test_a_parameter_of_numbers_is_float32_and_arrays_are_not_copied() -> None:
+    assert nn.Parameter([1.0]).dtype == nn.Parameter(2.5).dtype == np.float32
+    array = np.ones(2)
+    assert nn.Parameter(array).data is array
+
+
+def notes(call: Any) -> list[str]:
+    with pytest.raises(MiniresError) as caught:
+        call()
+    return caught.value.__notes__
+
+
+def test_an_error_says_once_in_which_layer_it_happened() -> None:
+    model = mr.models.cifar_resnet(8, width=2)
+    model.layer2[0].conv2 = nn.Conv2d(3, 4, 3, padding=1)
+    expected = "  in layer2.0.conv2: Conv2d(3, 4, kernel_size=(3, 3), padding=(1, 1))"
+    for _ in range(2):
+        assert notes(lambda: model(mr.randn(2, 3, 8, 8))) == [expected]
+    assert notes(lambda: model.layer2[0].conv2(mr.randn(2, 4, 4, 4))) == [
+        "  in Conv2d(3, 4, kernel_size=(3, 3), padding=(1, 1))"
+    ]
+
+
+def test_an_error_between_layers_names_the_kind_of_the_module_alone() -> None:
+    block = nn.ResidualBlock()
+    block.branch = nn.Linear(2, 3)
+    assert notes(lambda: nn.Sequential(block)(mr.zeros(1, 2))) == ["  in 0: ResidualBlock"]
+
+
+def test_an_error_in_a_hook_or_a_module_that_is_not_registered_has_a_place_too() -> None:
+    hidden = [nn.Linear(2, 2)]
+
+    class Outer(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return hidden[0](x)
+
+    model = nn.Sequential(Outer())
+    assert notes(lambda: model(mr.zeros(1, 3))) == ["  in 0: Linear(2, 2, bias=True)"]
+
+
 def test_none_reserves_the_name_of_a_parameter() -> None:
     layer = nn.Linear(2, 2, bias=False)
     assert layer.bias is None
@@ -211,6 +289,20 @@ def test_the_state_of_tied_weights_goes_round() -> None:
     assert (tied[1].weight.data == 3.0).all()
 
 
+def test_a_shared_module_is_saved_under_each_of_its_names() -> None:
+    shared = nn.Linear(2, 2)
+    model = nn.Sequential(shared, shared)
+    state = model.state_dict()
+    assert list(state) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert [name for name, _ in model.named_parameters()] == ["0.weight", "0.bias"]
+    other = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    assert other.load_state_dict(state) == model.load_state_dict(state) == ([], [])
+    np.testing.assert_array_equal(other[1].weight.data, shared.weight.data)
+    seen: list[nn.Module] = []
+    model.apply(seen.append)
+    assert seen == [shared, model]
+
+
 def test_a_state_that_does_not_fit_changes_nothing(net: Net) -> None:
     before = net.state_dict()
     state = {name: array + 1 for name, array in before.items()}
@@ -275,7 +367,7 @@ def test_to_changes_floating_types_only_and_in_place(net: Net) -> None:
     assert {p.dtype for p in net.parameters()} == {np.dtype(np.float64)}
     assert net.norm.running_var.dtype == np.float64
     assert net.norm.num_batches_tracked.dtype == np.int64
-    assert net.scale.grad is None
+    assert net.scale.grad.dtype == np.float64  # converted, as in PyTorch
     out = net(mr.tensor(np.ones((2, 1, 4, 4))))
     out.sum().backward()
     assert out.dtype == net.scale.grad.dtype == np.float64
@@ -294,6 +386,8 @@ def test_apply_calls_children_first_and_returns_the_module(net: Net) -> None:
     assert net.apply(seen.append) is net
     assert len(seen) == len(set(seen)) == 9
     assert seen[-1] is net
+    order = ["Conv2d", "BatchNorm2d", "ReLU", "Flatten", "Linear", "Sequential"]
+    assert [type(m).__name__ for m in seen[:6]] == order
     assert seen.index(net.body[2]) < seen.index(net.body)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,26 @@ def test_terms_of_different_shapes_are_an_error_that_names_the_mend() -> None:
 
     with pytest.raises(ShapeError, match=r"Widens: the shortcut gives \(2,\).*\(4,\).*project"):
         Widens()(x)
+
+
+@pytest.mark.parametrize(
+    ("branch", "padding", "stride"),
+    [
+        (lambda: nn.Conv2d(2, 2, 3), True, False),
+        (lambda: nn.Sequential(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)), True, True),  # 8 to 4
+        (lambda: nn.Conv2d(2, 3, 3), False, False),
+        (lambda: nn.Conv2d(2, 2, 2), False, False),
+    ],
+)
+def test_a_branch_that_is_smaller_by_a_forgotten_padding_is_asked_about_it(
+    branch: Callable[[], nn.Module], padding: bool, stride: bool
+) -> None:
+    block = nn.ResidualBlock()
+    block.branch = branch()
+    with pytest.raises(ShapeError, match="pad with zeros or project") as caught:
+        block(mr.zeros(1, 2, 8, 8))
+    assert ("is padding=1 missing in the branch?" in str(caught.value)) == padding
+    assert ("lack the stride" in str(caught.value)) == stride
 
 
 # --- observers ---

@@ -65,3 +65,13 @@ def test_the_optimiser_uses_the_rate_of_its_epoch() -> None:
 def test_the_base_has_no_rule_of_its_own() -> None:
     with pytest.raises(NotImplementedError):
         lr_scheduler.LRScheduler(optimizer()).step()
+
+
+def test_a_rate_set_by_hand_is_kept_and_multiplied_at_the_next_milestone() -> None:
+    sgd = optimizer(1.0)
+    schedule = lr_scheduler.MultiStepLR(sgd, [2, 2], gamma=0.5)
+    sgd.param_groups[0]["lr"] = 0.4
+    schedule.step()
+    assert schedule.get_last_lr() == [0.4]
+    schedule.step()
+    assert schedule.get_last_lr() == [0.1]

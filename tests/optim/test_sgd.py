@@ -136,6 +136,32 @@ def test_what_cannot_be_trained_is_refused_with_the_mend() -> None:
         SGD([{"params": [weight]}, {"params": [weight]}])
 
 
+def test_a_model_and_layers_in_a_list_are_refused_with_the_mend() -> None:
+    for model in (mr.nn.Linear(2, 2), mr.nn.Sequential(mr.nn.Linear(2, 2))):
+        with pytest.raises(UsageError, match=r"SGD: .*model\.parameters\(\)"):
+            SGD(model)
+        with pytest.raises(UsageError, match=r"SGD: .*not (Linear|Sequential): pass its \.param"):
+            SGD([model])
+    with pytest.raises(UsageError, match=r"no parameters .*plain list .*nn\.ModuleList"):
+        SGD(iter(()))
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_numpy_numbers_as_settings_leave_float32_alone(by_hand: bool) -> None:
+    weight = parameter(1.0, dtype=np.float32)
+    names = ("lr", "momentum", "dampening", "weight_decay")
+    settings = {name: np.float64(0.1) for name in names}
+    optimizer = SGD([weight], **({} if by_hand else settings))
+    if by_hand:
+        optimizer.param_groups[0].update(settings)
+    for _ in range(2):
+        weight.grad = mr.tensor([1.0])
+        optimizer.step()
+    assert weight.dtype == optimizer.state[weight]["momentum_buffer"].dtype == np.float32
+    if not by_hand:
+        assert {type(optimizer.param_groups[0][name]) for name in names} == {float}
+
+
 def test_frozen_parameters_can_be_given_and_stay() -> None:
     model = mr.nn.Linear(2, 2).requires_grad_(False)
     before = model.weight.data.copy()
