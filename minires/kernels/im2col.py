@@ -15,7 +15,8 @@ Shapes, with n images in a chunk, G groups, K = C/G * KH*KW and L = OH*OW:
 from __future__ import annotations
 
 from minires.device import Array, array_module
-from minires.kernels.geometry import Pair, check_conv2d, check_grad_out, pair
+from minires.kernels.checks import check_grad_out
+from minires.kernels.geometry import Pair, check_conv2d, pair
 from minires.kernels.parallel import map_chunks
 
 __all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from minires.device import Array, array_module
-from minires.kernels.geometry import check_batch_norm, check_grad_out
+from minires.kernels.checks import check_batch_norm, check_grad_out
 from minires.kernels.parallel import map_chunks
 
 __all__ = ["batch_norm", "batch_norm_grad", "batch_norm_stats"]

@@ -11,23 +11,22 @@ Every image is treated by itself, so a batch can be cut into pieces anywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from minires.device import Array, array_module
+from minires.kernels.checks import check_floating, check_grad_out, check_indices
 from minires.kernels.geometry import (
     Pair,
     PoolGeometry,
     adaptive_bins,
     check_adaptive_pool2d,
-    check_floating,
-    check_grad_out,
-    check_indices,
     check_pool2d,
     window_counts,
 )
+from minires.kernels.windows import COLS, ROWS, at, fold, spread, taps_along
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -38,8 +37,6 @@ __all__ = [
     "max_pool2d_gather",
     "max_pool2d_grad_input",
 ]
-
-ROWS, COLS = 2, 3  # the axes of (N, C, H, W) that a window moves along
 
 
 def max_pool2d(
@@ -77,10 +74,10 @@ def max_pool2d(
     xp = array_module(x)
     window = check_pool2d("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
     (KH, KW), (OH, OW) = window.kernel, window.out
-    row_taps, col_taps = _taps(window, x.shape, ROWS), _taps(window, x.shape, COLS)
+    row_taps, col_taps = taps_along(window, x.shape, ROWS), taps_along(window, x.shape, COLS)
     least = _least(x.dtype)
-    tops = _fold(xp.maximum, least, x, ROWS, row_taps, OH)  # (N, C, OH, W): of each column
-    out = _fold(xp.maximum, least, tops, COLS, col_taps, OW)  # (N, C, OH, OW)
+    tops = fold(xp.maximum, least, x, ROWS, row_taps, OH)  # (N, C, OH, W): of each column
+    out = fold(xp.maximum, least, tops, COLS, col_taps, OW)  # (N, C, OH, OW)
 
     # Who won?  A tap that equals the maximum scores KH*KW less its number in reading order, one
     # that does not scores 0; so the first winner has the highest score.  One byte usually holds it.
@@ -193,8 +190,8 @@ def avg_pool2d(
         if _is_whole_plane(window, x.shape):
             return x.sum(axis=(ROWS, COLS), keepdims=True) / divisor
         OH, OW = window.out
-        out = _fold(add, 0.0, x, ROWS, _taps(window, x.shape, ROWS), OH)  # (N, C, OH, W)
-        out = _fold(add, 0.0, out, COLS, _taps(window, x.shape, COLS), OW)  # (N, C, OH, OW)
+        out = fold(add, 0.0, x, ROWS, taps_along(window, x.shape, ROWS), OH)  # (N, C, OH, W)
+        out = fold(add, 0.0, out, COLS, taps_along(window, x.shape, COLS), OW)  # (N, C, OH, OW)
         out /= divisor
     return out
 
@@ -246,7 +243,7 @@ def avg_pool2d_grad_input(
             return array_module(share).broadcast_to(share, x_shape).copy()
         for axis in (COLS, ROWS):  # (N, C, OH, OW) -> (N, C, OH, W) -> (N, C, H, W)
             disjoint = window.stride[axis - ROWS] >= window.kernel[axis - ROWS]
-            share = _spread(share, axis, _taps(window, x_shape, axis), x_shape[axis], disjoint)
+            share = spread(share, axis, taps_along(window, x_shape, axis), x_shape[axis], disjoint)
     return share
 
 
@@ -305,28 +302,6 @@ def adaptive_avg_pool2d_grad_input(grad_out: Array, x_shape: tuple[int, ...]) ->
         return _spread_bins(_spread_bins(grad_out, COLS, W), ROWS, H)
 
 
-class _Tap(NamedTuple):
-    """One place of the window along one axis: ``out[put]`` are the outputs that see ``x[take]``."""
-
-    number: int
-    put: slice
-    take: slice
-
-
-def _taps(window: PoolGeometry, x_shape: tuple[int, ...], axis: int) -> list[_Tap]:
-    """The taps along an axis, each with the outputs for which it lies inside the image."""
-    K, S, P, D, OUT = (setting[axis - ROWS] for setting in window)
-    taps = []
-    for k in range(K):
-        offset = k * D - P  # output o sees place o*S + offset
-        first = max(0, -(offset // S))
-        last = min(OUT - 1, (x_shape[axis] - 1 - offset) // S)
-        if first <= last:
-            take = slice(first * S + offset, last * S + offset + 1, S)
-            taps.append(_Tap(k, slice(first, last + 1), take))
-    return taps
-
-
 def _least(dtype: Any) -> float:
     """What never wins against a number of this dtype."""
     if dtype.kind in "iu":
@@ -334,42 +309,9 @@ def _least(dtype: Any) -> float:
     return False if dtype.kind == "b" else -math.inf
 
 
-def _at(axis: int, piece: slice) -> tuple[slice, ...]:
-    return (slice(None),) * axis + (piece,)
-
-
-def _fold(
-    combine: Callable[..., Any], start: float, x: Array, axis: int, taps: list[_Tap], size: int
-) -> Array:
-    """Combine the taps along an axis; the result, always a new array, has ``size`` places there."""
-    whole = [tap for tap in taps if tap.put == slice(0, size)]
-    if whole:  # most often some tap reaches every output: begin with it
-        out = x[_at(axis, whole[0].take)].copy()
-    else:
-        shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
-        out = array_module(x).full(shape, start, x.dtype)
-    for tap in taps:
-        if tap not in whole[:1]:
-            part = out[_at(axis, tap.put)]
-            combine(part, x[_at(axis, tap.take)], out=part)
-    return out
-
-
-def _spread(share: Array, axis: int, taps: list[_Tap], size: int, disjoint: bool) -> Array:
-    """The adjoint of folding with add: each output's share goes to every place that it saw."""
-    shape = (*share.shape[:axis], size, *share.shape[axis + 1 :])
-    grad = array_module(share).zeros(shape, share.dtype)
-    for tap in taps:
-        if disjoint:  # nothing to add to: saves a reading
-            grad[_at(axis, tap.take)] = share[_at(axis, tap.put)]
-        else:
-            grad[_at(axis, tap.take)] += share[_at(axis, tap.put)]
-    return grad
-
-
 def _bin_means(x: Array, axis: int, bins: int) -> Array:
     means = [
-        x[_at(axis, slice(start, end))].mean(axis=axis, keepdims=True)
+        x[at(axis, slice(start, end))].mean(axis=axis, keepdims=True)
         for start, end in adaptive_bins(x.shape[axis], bins)
     ]
     return array_module(x).concatenate(means, axis=axis)
@@ -380,7 +322,7 @@ def _spread_bins(grad: Array, axis: int, size: int) -> Array:
     shape = (*grad.shape[:axis], size, *grad.shape[axis + 1 :])
     spread = array_module(grad).zeros(shape, grad.dtype)
     for i, (start, end) in enumerate(adaptive_bins(size, grad.shape[axis])):
-        spread[_at(axis, slice(start, end))] += grad[_at(axis, slice(i, i + 1))] / (end - start)
+        spread[at(axis, slice(start, end))] += grad[at(axis, slice(i, i + 1))] / (end - start)
     return spread
 
 

@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 
 from minires.device import Array
-from minires.kernels.geometry import (
-    Pair,
+from minires.kernels.checks import (
     check_batch_norm,
-    check_conv2d,
     check_cross_entropy,
     check_grad_out,
     check_softmax,
-    pair,
 )
+from minires.kernels.geometry import Pair, check_conv2d, pair
 from minires.kernels.reference_pool import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_grad_input,

@@ -11,14 +11,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from minires.device import Array
+from minires.kernels.checks import check_floating, check_grad_out, check_indices
 from minires.kernels.geometry import (
     Pair,
     PoolGeometry,
     adaptive_bins,
     check_adaptive_pool2d,
-    check_floating,
-    check_grad_out,
-    check_indices,
     check_pool2d,
 )
 

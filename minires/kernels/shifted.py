@@ -28,7 +28,8 @@ from __future__ import annotations
 
 from minires.device import Array, array_module
 from minires.errors import UsageError
-from minires.kernels.geometry import Pair, check_conv2d, check_grad_out, pair
+from minires.kernels.checks import check_grad_out
+from minires.kernels.geometry import Pair, check_conv2d, pair
 from minires.kernels.parallel import map_chunks
 
 __all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from minires.device import Array, array_module
-from minires.kernels.geometry import check_cross_entropy, check_grad_out, check_softmax
+from minires.kernels.checks import check_cross_entropy, check_grad_out, check_softmax
 
 __all__ = ["cross_entropy", "cross_entropy_grad", "log_softmax", "softmax"]
 

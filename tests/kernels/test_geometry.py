@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minires.errors import DTypeError, MiniresError, ShapeError, UsageError
-from minires.kernels.geometry import (
-    adaptive_bins,
-    check_adaptive_pool2d,
+from minires.kernels.checks import (
     check_batch_norm,
-    check_conv2d,
     check_cross_entropy,
     check_grad_out,
     check_indices,
+)
+from minires.kernels.geometry import (
+    adaptive_bins,
+    check_adaptive_pool2d,
+    check_conv2d,
     check_pool2d,
     conv_output_size,
     pair,
