@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,10 @@ def add_parser(commands: Any) -> None:
             "Train plain and residual networks of the CIFAR family on the same data, from the same "
             "weights, in the same order; print a table and write results.json, curves.png, "
             "gradient_flow.png and report.html. Ctrl-C keeps the runs that are finished."
+        ),
+        epilog=(
+            "The same seed gives the same bits on any number of threads, on one processor and one "
+            "build of BLAS. Others differ in the last digits and so, after training, in the table."
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -49,20 +57,30 @@ def add_parser(commands: Any) -> None:
         "--seeds", type=int, nargs="+", default=list(default.seeds), help="one run for each"
     )
     parser.add_argument(
-        "--out", type=Path, default=argparse.SUPPRESS, help="folder (default: runs/compare-DATA)"
+        "--out",
+        type=_folder,
+        default=argparse.SUPPRESS,
+        help="folder; files of an earlier run in it are replaced (default: runs/compare-DATA)",
     )
     parser.add_argument(
         "--threads",
         type=int,
         default=argparse.SUPPRESS,
-        help="threads; the numbers are the same for any (default: all processors)",
+        help="threads; the bits are the same for any (default: all processors)",
     )
     parser.set_defaults(run=_run)
 
 
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("needs the name of a folder")
+    return Path(text)
+
+
 def _run(options: argparse.Namespace) -> int:
     from minires import data, kernels, viz
-    from minires.experiments.compare import CompareConfig, compare, write_results
+    from minires.errors import UsageError
+    from minires.experiments.compare import FILES, CompareConfig, compare, write_results
     from minires.experiments.files import output_folder
     from minires.table import format_table
 
@@ -77,14 +95,64 @@ def _run(options: argparse.Namespace) -> int:
     dataset = data.load(config.data)
     config.check(dataset)
     folder = given.get("out", Path("runs") / f"compare-{config.data}")
-    with output_folder(folder):
-        results = compare(config, dataset, progress=sys.stderr)
-        if not results["runs"]:
+    with output_folder(folder, FILES):
+        short_of_memory: list[str] = []
+        results = compare(
+            config, dataset, progress=sys.stderr, on_memory_error=short_of_memory.append
+        )
+        finished = len(results["runs"])
+        if not finished:
             print("minires compare: interrupted before a run was finished", file=sys.stderr)
             return 130
-        print(format_table(*viz.summary_rows(results["runs"])), flush=True)
-        files = write_results(results, folder)
-    if results["interrupted"]:
-        print(f"\ninterrupted: {len(results['runs'])} finished runs are kept")
-    print("\nwritten: " + ", ".join(str(path) for path in files))
+        replaced = any((folder / name).exists() for name in FILES)
+        lines, problem = [], None
+        try:
+            with _undisturbed():  # first of all: what follows may fail, and training took long
+                files = write_results(results, folder)
+        except UsageError as error:
+            problem = error
+        else:
+            lines = ["written: " + ", ".join(str(path) for path in files)]
+            lines += [f"The files of an earlier run in {str(folder)!r} were replaced."] * replaced
+            if results["interrupted"]:
+                kept = "1 finished run is" if finished == 1 else f"{finished} finished runs are"
+                lines.insert(0, f"interrupted: {kept} kept")
+    text = format_table(*viz.summary_rows(results["runs"]))
+    try:
+        _say("\n".join([text, *[""] * bool(lines), *lines]))
+    except BrokenPipeError:
+        pass  # who reads has seen enough
+    except OSError as error:
+        if problem is None:
+            reason = error.strerror or error
+            problem = UsageError(f"cannot print ({reason}); the files are in {str(folder)!r}.")
+    if problem is not None:
+        raise problem
+    if short_of_memory:
+        raise UsageError(
+            f"not enough memory for {short_of_memory[0]}; choose a smaller --width or --batch-size."
+        )
     return 130 if results["interrupted"] else 0
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C does nothing inside the block, which takes a second or so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+def _say(text: str) -> None:
+    """Print, in whatever characters the output has."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
+    print(text, flush=True)

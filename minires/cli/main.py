@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from minires.errors import MiniresError
 
@@ -13,7 +15,10 @@ __all__ = ["main"]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Mistakes in the arguments take one line and exit code 2."""
+    """Mistakes in the arguments take one line and exit code 2; options are written in full."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -21,6 +26,24 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    name = "minires"
+    try:
+        options = _parse(arguments)
+        name = f"minires {options.command}"
+        code = int(options.run(options))
+    except MiniresError as error:
+        code = _complain(f"{name}: error: {error}", 2)
+    except MemoryError:
+        text = "not enough memory; choose a smaller --width or --batch-size."
+        code = _complain(f"{name}: error: {text}", 2)
+    except KeyboardInterrupt:
+        code = _complain(f"{name}: interrupted", 130)
+    finally:
+        _close_broken_streams()
+    return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     from minires import __version__
     from minires.cli import compare
 
@@ -36,12 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, unknown = parser.parse_known_args(arguments)
     if unknown:  # said by the command, whose help lists what it knows
         commands.choices[options.command].error(f"unrecognized arguments: {' '.join(unknown)}")
-    try:
-        return int(options.run(options))
-    except MiniresError as error:
-        line = " ".join(str(error).split())
-        print(f"minires {options.command}: error: {line}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"minires {options.command}: interrupted", file=sys.stderr)
-        return 130
+    return options
+
+
+def _complain(text: str, code: int) -> int:
+    with suppress(OSError):
+        print(" ".join(text.split()), file=sys.stderr)
+    return code
+
+
+def _close_broken_streams() -> None:
+    """A stream that nobody reads any more must not raise once again when Python ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)

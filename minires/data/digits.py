@@ -50,7 +50,8 @@ def load_digits(*, normalize: bool = True, path: str | os.PathLike[str] | None =
     Dataset('digits': 1437 train + 360 test images of (1, 8, 8), 10 classes, mean (0.3055), \
 std (0.3761))
     """
-    images, labels, test_index = _read(Path(DIGITS_FILE if path is None else path))
+    own = path is None
+    images, labels, test_index = _read(Path(DIGITS_FILE if path is None else path), own)
     pixels = images[:, None].astype(np.float32)  # (1797, 1, 8, 8)
     pixels /= 16
     targets = labels.astype(np.int64)
@@ -71,7 +72,7 @@ std (0.3761))
     )
 
 
-def _read(path: Path) -> list[NDArray[np.integer]]:
+def _read(path: Path, own: bool) -> list[NDArray[np.integer]]:
     """The stored arrays, in the order of _LAYOUT, checked; DataError for anything else."""
     import hashlib  # here: these two take longer to import than the whole of this module
     from zipfile import BadZipFile
@@ -86,21 +87,24 @@ def _read(path: Path) -> list[NDArray[np.integer]]:
             arrays = [archive[name] for name in _LAYOUT]
     except unreadable as error:
         text = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
-        reason = text or type(error).__name__
-        raise _damaged(path, f"cannot be read ({reason})") from error
+        if text and "allow_pickle" in text:  # NumPy's advice would run whatever code is in the file
+            text = "not an archive of plain arrays"
+        raise _damaged(path, own, f"cannot be read ({text or type(error).__name__})") from error
     for (name, (shape, dtype, greatest)), array in zip(_LAYOUT.items(), arrays, strict=True):
         if array.shape != shape or array.dtype != dtype:
             raise _damaged(
-                path, f"has {name} {array.shape} {array.dtype} instead of {shape} {dtype}"
+                path, own, f"has {name} {array.shape} {array.dtype} instead of {shape} {dtype}"
             )
         if array.max() > greatest:
-            raise _damaged(path, f"has {name} up to {array.max()} instead of {greatest}")
+            raise _damaged(path, own, f"has {name} up to {array.max()} instead of {greatest}")
     if hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest() != _SHA256:
-        raise _damaged(path, "does not have the checksum of the digits that were published")
+        raise _damaged(path, own, "does not have the checksum of the digits that were published")
     return arrays
 
 
-def _damaged(path: Path, what: str) -> DataError:
-    return DataError(
-        f"digits: {path} {what}; reinstall minires, or name a good copy of digits.npz with path=."
-    )
+def _damaged(path: Path, own: bool, what: str) -> DataError:
+    """``own`` is the file of the package; who named another can name a better one."""
+    mend = "reinstall minires"
+    if not own:
+        mend += ", or name a good copy of digits.npz with path="
+    return DataError(f"digits: {path} {what}; {mend}.")

@@ -23,7 +23,10 @@ from minires.errors import UsageError
 from minires.experiments.files import write_whole
 from minires.models import CifarResNet
 
-__all__ = ["KINDS", "CompareConfig", "compare", "write_results"]
+__all__ = ["FILES", "KINDS", "CompareConfig", "compare", "write_results"]
+
+FILES = ("results.json", "curves.png", "gradient_flow.png", "report.html")
+_DEEPEST = 10_000
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"residual": False},
@@ -62,6 +65,10 @@ class CompareConfig:
     def check(self, dataset: Dataset) -> None:
         """Raise UsageError for a setting that cannot work, before anything is trained."""
         for depth in self.depths:
+            if depth > _DEEPEST:
+                raise UsageError(
+                    f"Depth {depth} is out of reach: choose depths of at most {_DEEPEST:,}."
+                )
             models.check_depth(depth)
         for name in ("depths", "kinds", "seeds"):
             values = getattr(self, name)
@@ -105,16 +112,19 @@ def compare(
     *,
     progress: TextIO | None = None,
     on_run: Callable[[dict[str, Any]], None] | None = None,
+    on_memory_error: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Train every combination of ``config`` and measure its gradient flow before and after.
 
-    Ctrl-C ends it early: the runs that are finished are returned, with ``interrupted`` true.
+    Ctrl-C ends it early: the runs that are finished are returned, with ``interrupted`` true.  So
+    does a MemoryError, if ``on_memory_error`` is given and a run is finished.
 
     Args:
         config: what to run.
         dataset: the data, if it is loaded already.
         progress: where to show progress; nowhere if left out.
         on_run: called with each finished run.
+        on_memory_error: called with the label of a run for which there is not enough memory.
 
     Returns:
         Plain data: ``config``, ``environment``, ``interrupted``, and ``runs``, one dict a run.
@@ -131,6 +141,7 @@ def compare(
     runs: list[dict[str, Any]] = []
     interrupted = False
     combinations = list(config.combinations())
+    label = ""
     try:
         for number, (seed, depth, kind) in enumerate(combinations, 1):
             label = f"[{number}/{len(combinations)}] {kind}-{depth}, seed {seed}"
@@ -139,6 +150,11 @@ def compare(
             if on_run is not None:
                 on_run(run)
     except KeyboardInterrupt:
+        interrupted = True
+    except MemoryError:
+        if on_memory_error is None or not runs:
+            raise
+        on_memory_error(label)
         interrupted = True
     sizes = {"train_samples": len(dataset), "test_samples": len(dataset.test_labels)}
     return {
@@ -247,18 +263,29 @@ def environment() -> dict[str, Any]:
 def write_results(results: dict[str, Any], folder: Path) -> list[Path]:
     """Write results.json, curves.png, gradient_flow.png and report.html, each whole or not at all.
 
-    Everything is drawn before the first file is written.  A number that is not finite is written
-    as null, since JSON has none.
+    The numbers are written first, and stay if a figure cannot be drawn.  A number that is not
+    finite is written as null, since JSON has none.
+
+    Raises UsageError, in a sentence that names what was kept, if something cannot be drawn or
+    written.
     """
     runs = results["runs"]
-    plain = _finite(results)
-    contents = {
-        "results.json": (json.dumps(plain, indent=1, allow_nan=False) + "\n").encode(),
-        "curves.png": viz.figure_png(viz.training_curves(runs)),
-        "gradient_flow.png": viz.figure_png(viz.gradient_flow(runs)),
-        "report.html": viz.compare_report(results).encode(),  # tells diverged from not measured
-    }
-    return write_whole(folder, contents)
+    numbers = json.dumps(_finite(results), indent=1, allow_nan=False) + "\n"
+    written = write_whole(folder, {"results.json": numbers.encode()})
+    kept = f"the numbers are kept in {written[0]}"
+    try:
+        contents = {
+            "curves.png": viz.figure_png(viz.training_curves(runs)),
+            "gradient_flow.png": viz.figure_png(viz.gradient_flow(runs)),
+            "report.html": viz.compare_report(results).encode(),  # tells diverged from not measured
+        }
+    except Exception as error:  # whatever it is, hours of training must not end in a traceback
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise UsageError(f"the figures could not be drawn ({reason}); {kept}.") from error
+    try:
+        return written + write_whole(folder, contents)
+    except UsageError as error:
+        raise UsageError(f"{str(error).removesuffix('.')}; {kept}.") from error
 
 
 def _finite(value: Any) -> Any:

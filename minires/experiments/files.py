@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,13 +12,24 @@ from minires.errors import UsageError
 
 __all__ = ["output_folder", "write_whole"]
 
+_ELSEWHERE = "choose another folder with --out"
+
 
 @contextmanager
-def output_folder(folder: Path) -> Iterator[Path]:
+def output_folder(folder: Path, names: Sequence[str] = ()) -> Iterator[Path]:
     """A folder that can be written to, made if need be; one made here and left empty goes again.
 
-    Raises UsageError, before any work is done, if nothing can be written there.
+    Raises UsageError, before any work is done, if nothing can be written there, or if a folder is
+    in the place of one of the files ``names``.
     """
+    if os.path.isfile(folder):
+        raise UsageError(f"{str(folder)!r} is a file, not a folder; {_ELSEWHERE}.")
+    for path in (folder / name for name in names):
+        if os.path.isdir(path):
+            raise UsageError(
+                f"{str(path)!r} is a folder, and a file of that name is to be written; move it "
+                f"away or {_ELSEWHERE}."
+            )
     missing = [p for p in (folder, *folder.parents) if not os.path.lexists(p)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -27,9 +38,7 @@ def output_folder(folder: Path) -> Iterator[Path]:
     except OSError as error:
         _remove_empty(missing)
         reason = error.strerror or error
-        raise UsageError(
-            f"cannot write to {str(folder)!r} ({reason}); choose another folder with --out."
-        ) from None
+        raise UsageError(f"cannot write to {str(folder)!r} ({reason}); {_ELSEWHERE}.") from None
     try:
         yield folder
     finally:
@@ -46,6 +55,7 @@ def write_whole(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
     """Write files so that each holds all of its content or keeps what it held before."""
     temporary: list[tuple[Path, Path]] = []
     try:
+        folder.mkdir(parents=True, exist_ok=True)  # it may have gone while the work was done
         for name, content in contents.items():
             handle, path = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
             temporary.append((Path(path), folder / name))

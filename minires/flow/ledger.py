@@ -12,7 +12,8 @@ clean identities: dLoss/dx_l = dLoss/dx_L * (1 + d/dx_l sum F).)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,9 +44,10 @@ class LedgerEntry:
         skip_norm, branch_norm, skip_rms, branch_rms: their sizes.
         share: |skip| / (|skip| + |branch|), between 0 and 1; None in a plain block.
         cosine: of the angle between the two; None in a plain block.
-        forward_ratio: |F(u)| / |a S(u)| in the forward pass; None in a plain block.
+        forward_ratio: |F(u)| / |a S(u)| in the forward pass, with the scale of the skip, as the two
+            terms stand in the sum; None in a plain block.
         grad_rms, grad_norm: of the gradient at the block's input, dLoss/dx.
-        error: |skip + branch - g| / |g|, with g from a separate backward pass without instrument.
+        error: of the check; the larger of two relative differences (see :func:`ledger`).
     """
 
     name: str
@@ -75,7 +77,8 @@ class Ledger(Result):
     Attributes:
         loss: the loss of the batch.
         blocks: an entry for each fork, in the order of the forward pass.
-        max_error: the largest of the entries' errors: the check of the whole ledger.
+        max_error: the largest of the entries' errors, or nan if one of them is: the check of the
+            whole ledger.
     """
 
     loss: float
@@ -85,7 +88,7 @@ class Ledger(Result):
     figure_name = "ledger_figure"
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
-        """One row a block."""
+        """One row a block; ``|F|/|S|`` is ``forward_ratio``, where S has the scale of the skip."""
         headers = [
             "block",
             "skip |g|",
@@ -119,25 +122,36 @@ class Ledger(Result):
     def caption(self) -> str:
         """How much comes back over the skips, and how well it was checked."""
         shares = [entry.share for entry in self.blocks if entry.share is not None]
-        how = f"within {self.max_error:.0e}" if self.max_error else "to the last bit"
-        check = f"skip + branch equals the gradient of a separate pass {how}."
+        count, s = len(self.blocks), "s" * (len(self.blocks) != 1)
+        if math.isfinite(self.max_error):
+            how = f"within {self.max_error:.0e}" if self.max_error else "to the last bit"
+            check = f"skip + branch equals the gradient of a separate pass {how}."
+        else:
+            check = "the sum could not be checked, because some gradients are not finite."
         if not shares:
-            return (
-                f"{len(self.blocks)} plain blocks: all of the gradient comes back over the branch."
-            )
-        low, high = 100 * min(shares), 100 * max(shares)
-        return (
-            f"{len(self.blocks)} blocks: {low:.0f}% to {high:.0f}% of the gradient comes back over "
-            f"the skip; {check}"
-        )
+            text = f"{count} plain block{s}: all of the gradient comes back over the branch"
+            return f"{text}." if math.isfinite(self.max_error) else f"{text}; {check}"
+        if not all(map(math.isfinite, shares)):
+            return f"{count} block{s}: the shares of the skip are not all finite; {check}"
+        low, high = f"{100 * min(shares):.0f}%", f"{100 * max(shares):.0f}%"
+        between = low if low == high else f"{low} to {high}"
+        return f"{count} block{s}: {between} of the gradient comes back over the skip; {check}"
 
 
-def ledger(model: nn.Module, x: Any, target: Any, loss: Loss = F.cross_entropy) -> Ledger:
+def ledger(model: nn.Module, x: Any, target: Any = None, loss: Loss = F.cross_entropy) -> Ledger:
     """Split the gradient at every fork of ``model`` into what skip and branch send back.
 
     The model runs twice, forward and backward, in the mode it is in: once with the forks taken
-    apart, once with the forks whole, for the check.  So it costs two training steps without the
-    optimiser, and memory for three arrays a block.  It leaves no trace on the model.
+    apart, once bare, in the graph that training has, for the check.  So it costs two training steps
+    without the optimiser, and memory for four arrays a block.  It leaves no trace on the model.
+
+    The check of an entry compares two things, and ``error`` is the larger relative difference:
+
+    - skip + branch with the gradient that arrives where the two ways part, in the first pass;
+    - the gradient at u in the first pass with the gradient at u in the bare one.  Where u feeds
+      nothing but this fork, both are skip + branch.  Where others read u too (a block that starts
+      the branch of another, an auxiliary head), both hold what those send back as well, which is
+      not booked on the block.
 
     Args:
         model: any module with blocks derived from :class:`minires.nn.ResidualBlock`.
@@ -149,7 +163,8 @@ def ledger(model: nn.Module, x: Any, target: Any, loss: Loss = F.cross_entropy) 
         A :class:`Ledger`: one entry a block, ``.table()``, ``.plot()``, ``.to_dict()``.
 
     Raises:
-        ContractError: no block of the contract ran, or the loss is no tensor.
+        ContractError: the model is none, the target is missing, no block of the contract ran, or
+            the loss is no tensor.
         ShapeError: the loss is not a single number.
 
     >>> import minires as mr
@@ -159,6 +174,16 @@ def ledger(model: nn.Module, x: Any, target: Any, loss: Loss = F.cross_entropy) 
     >>> [entry.name for entry in found.blocks], found.max_error < 1e-5
     (['layer1.0', 'layer2.0', 'layer3.0'], True)
     """
+    if not isinstance(model, nn.Module):
+        raise ContractError(
+            f"ledger: a {type(model).__name__} is no model. It takes a minires.nn.Module with "
+            "blocks derived from minires.nn.ResidualBlock."
+        )
+    if target is None:
+        raise ContractError(
+            "ledger: needs the labels of the batch, since the gradient is that of the loss: "
+            "ledger(model, x, target)."
+        )
     x, target = _as_tensor(x), _as_tensor(target)
     names = {id(module): name for name, module in model.named_modules()}
 
@@ -180,21 +205,29 @@ def ledger(model: nn.Module, x: Any, target: Any, loss: Loss = F.cross_entropy) 
         separate = _grads(_loss_of(model, x, target, loss, whole), whole.forks)
 
     entries = tuple(
-        _entry(names.get(id(fork.block), "?"), fork, found, to_numpy(expected._data))
-        for fork, expected in zip(forks, separate, strict=True)
+        _entry(names.get(id(fork.block), "?"), fork, found, to_numpy(bare._data))
+        for fork, bare in zip(forks, separate, strict=True)
     )
-    return Ledger(float(value.item()), entries, max(entry.error for entry in entries))
+    return Ledger(float(value.item()), entries, _largest(entry.error for entry in entries))
 
 
 class _Fork:
-    """A fork taken apart: the block's input, the two ways, and the sizes of the two terms."""
+    """A fork taken apart.
 
-    def __init__(self, block: nn.ResidualBlock, x: Tensor, skip: Tensor | None, branch: Tensor):
-        self.block, self.x, self.skip, self.branch = block, x, skip, branch
+    The block's input, u, the place where the ways part (behind all that others read from u), the
+    two ways, and the sizes of the two terms.
+    """
+
+    def __init__(self, block: nn.ResidualBlock, x: Tensor, u: Tensor):
+        self.block, self.x, self.u = block, x, u
+        self.parting = alias(u)
+        self.skip = None if block.shortcut is None else alias(self.parting)
+        self.branch = alias(self.parting)
         self.forward_ratio: float | None = None
 
     def tensors(self) -> list[Tensor]:
-        return [t for t in (self.x, self.skip, self.branch) if t is not None]
+        ways = [] if self.skip is None else [self.skip]
+        return [self.x, self.u, self.parting, self.branch, *ways]
 
 
 class _Apart(nn.Observer):
@@ -202,15 +235,16 @@ class _Apart(nn.Observer):
 
     def __init__(self) -> None:
         self.forks: list[_Fork] = []
+        self._models_own: dict[int, Tensor] = {}  # the tensor of the model that an alias stands for
         self._open: list[_Fork] = []  # blocks inside the branch of another block are closed first
 
     def fork(self, block: nn.ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        to_skip = None if block.shortcut is None else alias(u)
-        to_branch = alias(u)
-        fork = _Fork(block, x, to_skip, to_branch)
+        fork = _Fork(block, x, u)
+        fork.u = self._models_own.get(id(u), u)
+        self._models_own |= {id(t): fork.u for t in (fork.skip, fork.branch) if t is not None}
         self.forks.append(fork)
         self._open.append(fork)
-        return (u if to_skip is None else to_skip), to_branch
+        return (u if fork.skip is None else fork.skip), fork.branch
 
     def join(self, block: nn.ResidualBlock, skip: Tensor | None, branch: Tensor) -> None:
         fork = self._open.pop()
@@ -220,19 +254,14 @@ class _Apart(nn.Observer):
 
 
 class _Whole(nn.Observer):
-    """Takes note of the tensor at each fork and leaves the fork whole.
-
-    The tensor is an alias, the same for both ways: what others read from u (an auxiliary head, a
-    block that starts the branch) sends back gradients that are not this block's.
-    """
+    """Takes note of the tensor at each fork and adds nothing: the graph is the model's own."""
 
     def __init__(self) -> None:
         self.forks: list[Tensor] = []
 
     def fork(self, block: nn.ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        whole = alias(u)
-        self.forks.append(whole)
-        return whole, whole
+        self.forks.append(u)
+        return u, u
 
 
 def _loss_of(
@@ -264,19 +293,19 @@ def _grads(value: Tensor, tensors: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def _entry(name: str, fork: _Fork, found: dict[int, Tensor], expected: np.ndarray) -> LedgerEntry:
-    branch = to_numpy(found[id(fork.branch)].data)
+def _entry(name: str, fork: _Fork, found: dict[int, Tensor], bare: np.ndarray) -> LedgerEntry:
+    at_input, at_u, at_parting, branch = (
+        to_numpy(found[id(t)].data) for t in (fork.x, fork.u, fork.parting, fork.branch)
+    )
     skip = None if fork.skip is None else to_numpy(found[id(fork.skip)].data)
-    at_input = to_numpy(found[id(fork.x)].data)
     total = branch if skip is None else skip + branch
-    difference, size = _norm(total - expected), _norm(expected)
     skip_norm = share = cosine = None
     branch_norm = _norm(branch)
     if skip is not None:
         skip_norm = _norm(skip)
         both = skip_norm + branch_norm
         share = skip_norm / both if both else None
-        dot = float(np.vdot(skip.astype(np.float64), branch.astype(np.float64)))
+        dot = float((skip.astype(np.float64) * branch.astype(np.float64)).sum())
         cosine = dot / (skip_norm * branch_norm) if skip_norm and branch_norm else None
     root = float(branch.size) ** 0.5
     return LedgerEntry(
@@ -293,12 +322,23 @@ def _entry(name: str, fork: _Fork, found: dict[int, Tensor], expected: np.ndarra
         forward_ratio=fork.forward_ratio,
         grad_rms=_norm(at_input) / float(at_input.size) ** 0.5,
         grad_norm=_norm(at_input),
-        error=difference / size if size else difference,
+        error=_largest((_distance(total, at_parting), _distance(at_u, bare))),
     )
 
 
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    difference, size = _norm(one - other), _norm(other)
+    return difference / size if size else difference
+
+
+def _largest(errors: Iterable[float]) -> float:
+    """max() that hands on nan instead of hiding it."""
+    return float(np.max(list(errors)))
+
+
 def _norm(array: np.ndarray) -> float:
-    return float(np.linalg.norm(array.astype(np.float64)))
+    # Not np.linalg.norm: BLAS sums in another order for every number of threads.
+    return float(np.sqrt(np.square(array, dtype=np.float64).sum()))
 
 
 def _as_tensor(value: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -15,7 +16,8 @@ class Progress:
     """Shows a run of :func:`fit` while it goes; give its methods as ``on_step`` and ``on_epoch``.
 
     On a terminal that is a tqdm bar over all images of the run, with loss, error, images a second
-    and the time left.  Where the output is no terminal it prints one line an epoch.
+    and the time left.  Where the output is no terminal it prints one line an epoch.  An output that
+    cannot be written to any more (a closed pipe, a full disk) is left alone; training goes on.
 
     Args:
         label: what stands before the bar.
@@ -35,6 +37,7 @@ class Progress:
         self.file = sys.stderr if file is None else file
         self._bar: Any = None
         self._done = 0
+        self._broken = False
 
     def __enter__(self) -> Progress:
         if self.file.isatty():
@@ -59,32 +62,39 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         if self._bar is not None:
-            self._bar.close()
+            self._try(self._bar.close)
 
     def step(self, step: Step) -> None:
         """Move the bar."""
-        if self._bar is None:
+        if self._bar is None or self._broken:
             return
         done = (step.epoch - 1) * self.images + step.images
         self._bar.set_postfix_str(
             f"epoch {step.epoch}/{self.epochs} loss {step.loss:.3f} error {step.error:.1f}%",
             refresh=False,
         )
-        self._bar.update(done - self._done)
+        self._try(self._bar.update, done - self._done)
         self._done = done
 
     def epoch(self, history: History) -> None:
         """Print the line of an epoch, unless there is a bar."""
-        if self._bar is not None:
+        if self._bar is not None or self._broken:
             return
         evaluated = "".join(
             f"  {name} error {values[-1]:.1f}%" for name, values in history.error.items()
         )
         rate = self.images / max(history.seconds[-1], 1e-9)
-        print(
+        self._try(
+            print,
             f"{self.label}  epoch {history.epoch[-1]}/{self.epochs}"
             f"  loss {history.batch_loss[-1]:.4f}  error {history.batch_error[-1]:.1f}%"
             f"{evaluated}  {rate:.0f} images/s",
             file=self.file,
             flush=True,
         )
+
+    def _try(self, show: Callable[..., Any], *values: Any, **options: Any) -> None:
+        try:
+            show(*values, **options)
+        except OSError:
+            self._broken = True

@@ -48,6 +48,7 @@ def training_curves(runs: Iterable[Run]) -> Figure:
     >>> [axes.get_title(loc="left") for axes in figure.axes]
     ['Training error', 'Test error']
     """
+    style.import_matplotlib()
     from matplotlib.ticker import FixedLocator
 
     from minires.viz.canvas import new_figure
@@ -122,6 +123,7 @@ def gradient_flow(runs: Iterable[Run]) -> Figure:
     >>> len(gradient_flow([run]).axes)
     4
     """
+    style.import_matplotlib()
     from matplotlib.lines import Line2D
 
     from minires.viz.canvas import new_figure

@@ -93,13 +93,14 @@ summary { cursor: pointer; font-weight: 600; }
 .settings td { white-space: normal; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; }
 @media (max-width: 50rem) {
-  figure::before { content: "Scroll sideways to see the whole figure."; display: block;
-    color: var(--muted); font: 0.85rem/1.4 var(--sans); margin-bottom: 0.4rem; }
+  figure::before, .wide::before { content: "Scroll sideways to see the whole figure.";
+    display: block; color: var(--muted); font: 0.85rem/1.4 var(--sans); margin-bottom: 0.4rem; }
+  .wide::before { content: "Scroll sideways to see the whole table."; }
   caption { position: sticky; left: 0; max-width: calc(100vw - 2.5rem); }
 }
 @media print {
   html { font-size: 9.5pt; }
-  figure::before { display: none; }
+  figure::before, .wide::before { display: none; }
   :root { --paper: #fff; --ink: #000; --muted: #444; --rule: #bbb; --accent: #000; --soft: #fff; }
   @page { margin: 16mm 15mm; }
   body { padding: 0; }

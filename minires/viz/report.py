@@ -125,9 +125,10 @@ def _body(
             f"<ul>\n{items}\n</ul>",
             f'<p class="remark">{escape(_how_far(runs, groups))}</p></section>',
             '<section aria-labelledby="numbers"><h2 id="numbers">The numbers</h2>',
-            '<div class="scroll" tabindex="0" role="region" aria-label="Table of results">',
+            '<div class="wide"><div class="scroll" tabindex="0" role="region" '
+            'aria-label="Table of results">',
             html_table(headers, rows, caption=caption, row_headers=2),
-            "</div></section>",
+            "</div></div></section>",
             '<section aria-labelledby="training"><h2 id="training">Training</h2>',
             _figure(
                 training_curves(runs),
@@ -233,7 +234,7 @@ def _interrupted(config: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -
         planned *= len(config.get(key) or (None,))
     return (
         f"This comparison was interrupted: the page shows the {len(runs)} of {planned} trainings "
-        "that were finished."
+        f"that {'was' if len(runs) == 1 else 'were'} finished."
     )
 
 
@@ -282,10 +283,7 @@ def _read_flow(groups: Sequence[Group]) -> str:
 
 
 def _command(config: Mapping[str, Any]) -> str:
-    """The command line that repeats the run; ``config["command"]`` is taken as it is."""
-    if config.get("command"):
-        command = config["command"]
-        return command if isinstance(command, str) else shlex.join(map(str, command))
+    """The command line that repeats the run."""
     words = ["minires", "compare"]
     for key in _OPTIONS:
         value = config.get(key)

@@ -7,8 +7,10 @@ deficiencies.  Kinds never rest on colour: each has its own dashes and its own m
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 __all__ = ["KindStyle", "context", "depth_colors", "kind_style"]
@@ -88,12 +90,32 @@ def _blend(palette: tuple[str, ...], position: float) -> str:
     return "#" + "".join(channels)
 
 
+def import_matplotlib() -> None:
+    """Import matplotlib, whatever MPLBACKEND says.
+
+    matplotlib refuses to be imported where that names a backend it does not know.  The figures
+    here need none; a backend that is known stays chosen, for the reader's own pyplot.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    chosen = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if chosen is not None:
+            os.environ["MPLBACKEND"] = chosen
+    if chosen:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = chosen
+
+
 def context() -> AbstractContextManager[None]:
     """The settings shared by all figures, in force inside a ``with`` block and gone after it.
 
     They start from matplotlib's own defaults, so that a figure looks the same whatever style the
     reader's notebook has chosen.
     """
+    import_matplotlib()
     import matplotlib.style
 
     settings: dict[str, object] = {

@@ -223,28 +223,26 @@ def _skip_effect(plain: Group, other: Group) -> list[str]:
     tests = plain.final("test_error") - other.final("test_error")
     if not math.isfinite(tests):
         return [f"{text}."]
-    side = "below" if tests >= 0 else "above"
+    if abs(tests) < _POINT:
+        return [f"{text}; in test error less than a point is between them."]
+    side, higher, lower = ("below", plain, other) if tests > 0 else ("above", other, plain)
+    if not apart(higher, lower, "test_error"):
+        return [f"{text}; in test error the ranges of their seeds overlap."]
     return [f"{text} and {abs(tests):.1f} points {side} it in test error."]
 
 
 def _flow_effect(groups: Sequence[Group]) -> list[str]:
     """How the gradient changes on its way back through the deepest networks."""
     said = []
-    ratios = []
+    changes = []
     for group in groups:
         ends = _finite_ends(group.flow("initial", "grad_rms"))
         if ends is not None and min(ends) > 0:
-            first, last = ends
-            grows = first >= last
-            factor = plain_number(first / last if grows else last / first)
-            ratios.append(
-                f"in {group.name} it is {factor} times as {'large' if grows else 'small'} at the "
-                f"input of the first block as at that of the last"
-            )
-    if ratios:
+            changes.append(f"{_change(ends[0] / ends[1])} in {group.name}")
+    if changes:
         said.append(
-            "Before training, the gradient's root-mean-square changes on the way back: "
-            f"{joined(ratios)}."
+            "Before training, on the way back from the last block to the first, the gradient's "
+            f"root-mean-square {joined(changes)}."
         )
     for group in groups:
         before, after = (
@@ -257,6 +255,18 @@ def _flow_effect(groups: Sequence[Group]) -> list[str]:
                 f"after it."
             )
     return said
+
+
+def _change(factor: float) -> str:
+    """A factor as a verb and two digits.
+
+    >>> _change(1494.97), _change(0.2), _change(1.04)
+    ('grows 1,500-fold', 'falls to one part in 5.0', 'stays level')
+    """
+    if 0.9 < factor < 1.1:
+        return "stays level"
+    size = plain_number(float(f"{max(factor, 1 / factor):.2g}"))
+    return f"grows {size}-fold" if factor > 1 else f"falls to one part in {size}"
 
 
 def _share_text(value: float) -> str:

@@ -166,8 +166,10 @@ def test_files_of_an_earlier_run_are_replaced_and_others_are_kept(
     os.mkdir("o")
     Path("o/results.json").write_text("old")
     Path("o/mine.txt").write_text("mine")
-    assert command("compare", *TINY, "--kinds", "residual", "--out", "o").code == 0
+    ran = command("compare", *TINY, "--kinds", "residual", "--out", "o")
+    assert ran.code == 0
     assert sorted(os.listdir("o")) == sorted([*FILES, "mine.txt"])
+    assert "\nThe files of an earlier run in 'o' were replaced." in ran.out
     assert strict(Path("o/results.json"))["runs"][0]["kind"] == "residual"
 
 
@@ -245,13 +247,13 @@ def test_ctrl_c_keeps_and_reports_what_is_finished(
     assert ran.code == 130
     assert "plain" in ran.out
     assert "residual" not in ran.out
-    assert "interrupted: 1 finished runs are kept" in ran.out
+    assert "interrupted: 1 finished run is kept" in ran.out
     assert "Traceback" not in ran.err
     found = strict(Path("o/results.json"))
     assert found["interrupted"] is True
     assert [run["kind"] for run in found["runs"]] == ["plain"]
     assert sorted(os.listdir("o")) == FILES
-    assert "1 of 2 trainings" in Path("o/report.html").read_text()
+    assert "1 of 2 trainings that was finished" in Path("o/report.html").read_text()
 
 
 @pytest.mark.parametrize("out", [["--out", "deep/down"], []], ids=["out", "default"])
@@ -266,17 +268,150 @@ def test_ctrl_c_before_a_run_is_finished_leaves_nothing(
     assert os.listdir() == []
 
 
-def test_ctrl_c_while_files_are_written_ends_without_a_traceback(
+def test_ctrl_c_while_files_are_written_loses_nothing(
     command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*args: Any) -> None:
+    replace = os.replace
+
+    def interrupted(*args: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        replace(*args)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        ran = command("compare", *TINY, "--kinds", "plain", "--out", "o")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ran.code == 0
+    assert sorted(os.listdir("o")) == FILES
+    assert "plain" in ran.out
+
+
+# --- what fails after training ---
+
+
+def test_figures_that_cannot_be_drawn_do_not_lose_the_results(
+    command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(runs: Any) -> None:
+        raise RuntimeError("no\nfonts")
+
+    monkeypatch.setattr(mr.viz, "gradient_flow", broken)
+    ran = command("compare", *TINY, "--kinds", "plain", "--out", "o")
+    assert ran.code == 2
+    assert "plain" in ran.out  # the table
+    assert ran.err.splitlines()[-1] == (
+        "minires compare: error: the figures could not be drawn (RuntimeError: no fonts); "
+        "the numbers are kept in o/results.json."
+    )
+    assert os.listdir("o") == ["results.json"]
+    assert strict(Path("o/results.json"))["runs"][0]["kind"] == "plain"
+
+
+def test_files_that_cannot_be_written_still_leave_the_table(
+    command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    ran = command("compare", *TINY, "--kinds", "plain", "--out", "o")
+    assert ran.code == 2
+    assert "plain" in ran.out
+    assert "No space left on device" in ran.err.splitlines()[-1]
+
+
+def test_memory_that_runs_out_in_a_later_run_keeps_the_finished_ones(
+    command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("minires.experiments.compare")
+    build = module.build
+
+    def greedy(config: Any, dataset: Any, depth: int, kind: str) -> Any:
+        if kind == "residual":
+            raise MemoryError
+        return build(config, dataset, depth, kind)
+
+    monkeypatch.setattr(module, "build", greedy)
+    ran = command("compare", *TINY, "--out", "o")
+    assert ran.code == 2
+    assert [run["kind"] for run in strict(Path("o/results.json"))["runs"]] == ["plain"]
+    assert "1 finished run is kept" in ran.out
+    assert ran.err.splitlines()[-1].startswith("minires compare: error: not enough memory")
+
+
+def test_memory_that_runs_out_gets_one_line(command: Callable[..., Ran]) -> None:
+    ran = command("compare", "--width", "100000", "--depths", "8", "--kinds", "plain")
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err == (
+        "minires compare: error: not enough memory; choose a smaller --width or --batch-size.\n"
+    )
+    assert os.listdir() == []
+
+
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which $minires is the command with small settings."""
+    words = " ".join([sys.executable, "-m", "minires", "compare", *TINY, "--kinds", "plain"])
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "minires": words, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_reader_that_goes_away_costs_nothing() -> None:
+    ran = shell("$minires --out o | true")
+    assert "Traceback" not in ran.stderr
+    assert "Exception ignored" not in ran.stderr
+    assert ran.returncode == 0
+    assert sorted(os.listdir("o")) == FILES
+
+
+def test_progress_that_nobody_reads_costs_nothing() -> None:
+    ran = shell("$minires --out o 2>&1 | true; echo ${PIPESTATUS[0]}")
+    assert ran.stdout == "0\n"
+    assert sorted(os.listdir("o")) == FILES
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_told_in_one_line_and_the_files_are_kept() -> None:
+    ran = shell("$minires --out o > /dev/full")
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[1:] == [
+        "minires compare: error: cannot print (No space left on device); the files are in 'o'."
+    ]
+    assert sorted(os.listdir("o")) == FILES
+
+
+def test_an_output_of_ascii_alone_gets_the_table() -> None:
+    ran = shell("$minires --seeds 0 1 --out o", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert ran.returncode == 0, ran.stderr
+    assert " +- " in ran.stdout
+    assert sorted(os.listdir("o")) == FILES
+
+
+@pytest.mark.parametrize("backend", ["nonsense", "module://matplotlib_inline.backend_inline"])
+def test_a_backend_that_is_not_there_costs_nothing(backend: str) -> None:
+    ran = shell("$minires --out o", MPLBACKEND=backend)
+    assert ran.returncode == 0, ran.stderr
+    assert sorted(os.listdir("o")) == FILES
+
+
+def test_ctrl_c_while_the_command_is_imported_leaves_no_traceback(
+    command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(commands: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", interrupt)
-    ran = command("compare", *TINY, "--kinds", "plain", "--out", "o")
-    assert ran.code == 130
-    assert ran.err.splitlines()[-1] == "minires compare: interrupted"
-    assert os.listdir() == []
+    monkeypatch.setattr("minires.cli.compare.add_parser", interrupted)
+    ran = command("compare")
+    assert (ran.code, ran.out, ran.err) == (130, "", "minires: interrupted\n")
 
 
 def test_a_real_interrupt_signal_keeps_what_is_finished() -> None:
@@ -343,7 +478,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     "seeds twice": (["compare", "--seeds", "0", "0"], "seeds must be given once each"),
     "threads 0": (["compare", "--threads", "0"], "whole number from 1 on, not 0"),
     "threads no number": (["compare", "--threads", "all"], "invalid int value: 'all'"),
-    "out is a file": (["compare", *TINY, "--out", "file"], "cannot write to 'file'"),
+    "out is a file": (["compare", *TINY, "--out", "file"], "'file' is a file, not a folder"),
+    "out is empty": (["compare", *TINY, "--out", ""], "--out: needs the name of a folder"),
+    "option cut short": (["compare", *TINY, "--epoch", "2"], "unrecognized arguments: --epoch 2"),
+    "version cut short": (["--vers"], "COMMAND"),
+    "depth absurd": (["compare", "--depths", "20000000"], "Depth 20000000 is out of reach"),
     "out below a file": (["compare", *TINY, "--out", "file/x/y"], "cannot write to 'file/x/y'"),
     "out too long": (["compare", *TINY, "--out", "x" * 300], "File name too long"),
 }
@@ -369,7 +508,7 @@ def test_bad_input_gets_one_line_and_exit_code_2_and_nothing_is_written(
     assert Path("file").read_text() == "in the way"
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "one byte"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "one byte", "text"])
 def test_a_damaged_data_file_gets_one_line(
     damage: str, command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -378,6 +517,8 @@ def test_a_damaged_data_file_gets_one_line(
     copy = tmp_path / "digits.npz"
     if damage == "truncated":
         copy.write_bytes(content[:20_000])
+    elif damage == "text":
+        copy.write_text("hello, world")
     elif damage == "one byte":
         content[20_000] ^= 0xFF
         copy.write_bytes(content)
@@ -388,7 +529,8 @@ def test_a_damaged_data_file_gets_one_line(
     assert ran.out == ""
     assert ran.err.count("\n") == 1
     assert ran.err.startswith(f"minires compare: error: digits: {copy} ")
-    assert "reinstall minires" in ran.err
+    assert ran.err.endswith("; reinstall minires.\n")
+    assert "pickle" not in ran.err
     assert os.listdir() == before
 
 

@@ -389,6 +389,7 @@ def test_an_interrupt_while_a_finished_run_is_reported_keeps_that_run() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"depths": (8, 10_004)}, "Depth 10004 is out of reach.*at most 10,000"),
         ({"depths": (8, 21)}, "Depth 21 does not exist.*20 and 26"),
         ({"depths": ()}, "depths must be given once each, and at least one"),
         ({"depths": (8, 8)}, "depths must be given once each"),
@@ -528,16 +529,24 @@ def test_each_file_is_whole_when_moving_them_into_place_fails_half_way(
     assert found == {"a": b"new a", "b": b"old b"}
 
 
-def test_nothing_is_written_when_a_figure_cannot_be_drawn(
+def test_the_numbers_are_written_when_a_figure_cannot_be_drawn(
     tmp_path: Path, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(runs: Any) -> None:
         raise RuntimeError
 
     monkeypatch.setattr(mr.viz, "gradient_flow", broken)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UsageError, match=r"could not be drawn \(RuntimeError\).*results.json"):
         write_results(results, tmp_path)
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["results.json"]
+    assert strict((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
+
+
+def test_a_folder_that_went_away_meanwhile_is_made_again(
+    tmp_path: Path, results: dict[str, Any]
+) -> None:
+    write_results(results, tmp_path / "gone")
+    assert sorted(os.listdir(tmp_path / "gone")) == FILES
 
 
 def test_an_interrupt_while_writing_leaves_no_temporary_file(
@@ -614,6 +623,22 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(
         raise AssertionError("the block was entered")
     assert repr(str(folder)) in str(caught.value)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with (
+        pytest.raises(UsageError, match=r"report\.html' is a folder.*move it away") as caught,
+        output_folder(tmp_path, FILES),
+    ):
+        raise AssertionError("the block was entered")
+    assert "--out" in str(caught.value)
+
+
+def test_a_file_in_the_place_of_the_folder_is_named_as_one(tmp_path: Path) -> None:
+    path = in_the_way(tmp_path / "file")
+    with pytest.raises(UsageError, match="is a file, not a folder"), output_folder(path):
+        pass
 
 
 def test_a_folder_without_permission_is_refused(

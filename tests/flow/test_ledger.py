@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -316,15 +321,6 @@ def test_blocks_inside_the_branch_and_on_the_shortcut_of_another() -> None:
 
 
 def test_what_an_auxiliary_head_reads_at_a_fork_is_not_booked_on_the_block() -> None:
-    class WithHead(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.head, self.second = Dense(6), nn.Linear(6, 6), Dense(6)
-
-        def forward(self, x: Any) -> Any:
-            x = self.first(x)
-            return self.second(x) + self.head(x)
-
     found = compare_to_ordinary(WithHead, own_u=True)
     second = found.blocks[1]
     total = np.linalg.norm(second.skip + second.branch)
@@ -397,6 +393,80 @@ def test_the_check_tells_of_a_model_that_is_not_the_same_twice() -> None:
     assert found.max_error > 1e-3
 
 
+class WithHead(nn.Module):
+    """Something else reads what the second block forks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head, self.second = Dense(6), nn.Linear(6, 6), Dense(6)
+
+    def forward(self, x: Any) -> Any:
+        x = self.first(x)
+        return self.second(x) + self.head(x)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(Dense(6), nn.Linear(6, 6), Dense(6)),
+        lambda: nn.Sequential(nn.Linear(6, 6), Nested(6)),
+        WithHead,
+    ],
+    ids=["alone", "nested", "auxiliary head"],
+)
+def test_an_instrument_that_changes_the_model_is_caught(
+    make: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mr.manual_seed(2)
+    model = make().to("float64")
+    assert ledger(model, *dense_batch()).max_error < 1e-12
+    module = importlib.import_module("minires.flow.ledger")
+    monkeypatch.setattr(module, "alias", lambda u: u * 3.0)
+    assert ledger(model, *dense_batch()).max_error > 0.1
+
+
+def test_the_pass_for_the_check_adds_nothing_to_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("minires.flow.ledger")
+    aliases: list[Any] = []
+    alias, whole = module.alias, module._Whole
+
+    def counted(u: Any) -> Any:
+        aliases.append(u)
+        return alias(u)
+
+    def bare() -> Any:
+        aliases.clear()
+        return whole()
+
+    monkeypatch.setattr(module, "alias", counted)
+    monkeypatch.setattr(module, "_Whole", bare)
+    ledger(build(depth=8), *batch())
+    assert aliases == []
+
+
+def test_the_numbers_are_the_same_on_any_number_of_blas_threads() -> None:
+    code = (
+        "import json, minires as mr; mr.manual_seed(0);"
+        "model = mr.models.cifar_resnet(8, width=16, in_channels=1);"
+        "print(json.dumps(mr.flow.ledger(model, *mr.data.load_digits().batch(256)).to_dict()))"
+    )
+    texts = []
+    for threads in ("1", "2"):
+        ran = subprocess.run(
+            [sys.executable, "-c", code],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "OPENBLAS_NUM_THREADS": threads,
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        texts.append(ran.stdout)
+    assert texts[0] == texts[1]
+
+
 # --- what it is given ---
 
 
@@ -426,10 +496,18 @@ def test_it_records_inside_no_grad_and_leaves_that_mode_on() -> None:
 
 
 def test_a_model_without_blocks_is_told_what_is_missing() -> None:
-    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU()).to("float64")
     with pytest.raises(ContractError, match="no residual block ran in Sequential") as caught:
         ledger(model, *dense_batch())
     assert "minires.nn.ResidualBlock" in str(caught.value)
+
+
+def test_labels_that_are_missing_and_a_model_that_is_none_are_told() -> None:
+    x, y = batch()
+    with pytest.raises(ContractError, match=r"needs the labels.*ledger\(model, x, target\)"):
+        ledger(build(depth=8), x)
+    with pytest.raises(ContractError, match="a function is no model"):
+        ledger(lambda x: x, x, y)  # type: ignore[arg-type]
 
 
 def test_a_loss_that_is_no_single_number_is_refused_with_its_shape() -> None:
@@ -561,4 +639,28 @@ def test_a_network_that_diverged_still_gives_a_table_and_a_figure() -> None:
     assert math.isnan(found.loss)
     assert math.isnan(found.max_error)
     assert "nan" in found.table()
+    assert "could not be checked" in found.caption()
     assert Page(found._repr_html_()).open == []
+
+
+def test_one_number_that_is_not_finite_is_not_hidden_behind_the_largest() -> None:
+    class Sometimes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Dense(6), Dense(6)
+
+        def forward(self, x: Any) -> Any:
+            return F.cat([self.first(x[:2]), self.second(x[2:]) * float("nan")])
+
+    mr.manual_seed(2)
+    found = ledger(Sometimes().to("float64"), *dense_batch(), loss=lambda out, t: out.sum())
+    assert [math.isnan(entry.error) for entry in found.blocks] == [False, True]
+    assert math.isnan(found.max_error)
+
+
+def test_a_single_block_is_not_told_of_in_the_plural() -> None:
+    mr.manual_seed(0)
+    assert ledger(Dense(6).to("float64"), *dense_batch()).caption().startswith("1 block: ")
+    plain = Dense(6).to("float64")
+    plain.shortcut = None
+    assert ledger(plain, *dense_batch()).caption().startswith("1 plain block: ")

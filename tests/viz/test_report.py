@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import math
 import re
-import shlex
 from collections.abc import Callable
 from html import escape, unescape
 from html.parser import HTMLParser
@@ -232,13 +231,27 @@ def test_a_residual_network_that_does_worse_is_reported_as_worse(build: Build) -
     assert "behind with skips, too" in said
 
 
+def test_a_difference_in_test_error_is_claimed_by_the_same_rule(build: Build) -> None:
+    runs = with_errors(build, {("plain", 20): [30.0, 34.0], ("residual", 20): [4.0, 6.0]})
+
+    def said(*test_errors: float) -> str:
+        for run, error in zip(runs, test_errors, strict=True):
+            run["test_error"] = error
+        return next(text for text in findings(group_runs(runs)) if "At depth 20" in text)
+
+    assert "and 20.0 points below it in test error." in said(30.0, 32.0, 10.0, 12.0)
+    assert "and 20.0 points above it in test error." in said(10.0, 12.0, 30.0, 32.0)
+    assert "in test error less than a point is between them." in said(30.0, 32.0, 30.1, 32.1)
+    assert "in test error the ranges of their seeds overlap." in said(30.0, 40.0, 20.0, 35.0)
+
+
 def test_the_change_of_the_gradient_is_computed(results: Results) -> None:
     for run in results["runs"]:
         rms = run["gradient_flow"]["initial"]["grad_rms"]
         rms[0], rms[-1] = (0.3, 0.01) if run["kind"] == "plain" else (0.01, 0.05)
     said = " ".join(findings(group_runs(results["runs"])))
-    assert "in plain-56 it is 30 times as large at the input of the first block" in said
-    assert "in residual-56 it is 5.0 times as small" in said
+    assert "root-mean-square grows 30-fold in plain-56" in said
+    assert "falls to one part in 5.0 in residual-56" in said
 
 
 def test_divergence_is_named_and_nothing_is_claimed_from_it(results: Results) -> None:
@@ -268,8 +281,15 @@ def test_the_command_repeats_the_run(seeded: Results) -> None:
         "--seeds 0 1 2"
     )
     assert command in text
-    seeded["config"]["command"] = ["minires", "compare", "--data", "my data.npz"]
-    assert shlex.join(seeded["config"]["command"]) in Page(compare_report(seeded)).text
+    seeded["config"]["data"] = "my data.npz"
+    assert "--data 'my data.npz'" in Page(compare_report(seeded)).text
+
+
+def test_what_scrolls_on_a_narrow_screen_says_so(results: Results) -> None:
+    page = compare_report(results)
+    assert page.count('<div class="wide"><div class="scroll"') == 1
+    assert "Scroll sideways to see the whole table." in page
+    assert "Scroll sideways to see the whole figure." in page
 
 
 def test_configuration_and_environment_are_there_to_unfold(results: Results) -> None:
