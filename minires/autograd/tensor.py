@@ -108,8 +108,11 @@ class Tensor:
         """The number of dimensions."""
         return self._data.ndim  # type: ignore[no-any-return]
 
-    @property
-    def size(self) -> int:
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one dimension."""
+        return self._data.shape if dim is None else self._data.shape[dim]
+
+    def numel(self) -> int:
         """The number of elements."""
         return int(self._data.size)
 
@@ -131,6 +134,14 @@ class Tensor:
                 "write x.detach().numpy(), or x.data for the array itself."
             )
         return to_numpy(self._data)
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """Where the largest number is: the first of equals; in the flattened tensor without dim."""
+        return _outside(self._data.argmax(axis=dim, keepdims=keepdim))
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        """Where the smallest number is; see :meth:`argmax`."""
+        return _outside(self._data.argmin(axis=dim, keepdims=keepdim))
 
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number."""
@@ -382,6 +393,7 @@ class Tensor:
         def unsqueeze(self, dim: int) -> Tensor: ...
         def expand(self, *shape: Any) -> Tensor: ...
         def broadcast_to(self, shape: Sequence[int]) -> Tensor: ...
+        def clone(self) -> Tensor: ...
         def to(self, device_or_dtype: Any) -> Tensor: ...
         def cpu(self) -> Tensor: ...
         def cuda(self) -> Tensor: ...

@@ -223,7 +223,7 @@ def _run(
         "kind": kind,
         "depth": depth,
         "seed": seed,
-        "parameters": sum(parameter.size for parameter in model.parameters()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "train_loss": flat["train_loss"][-1],
         "train_error": flat["train_error"][-1],
         "test_error": flat["test_error"][-1],

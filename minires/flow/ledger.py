@@ -276,7 +276,7 @@ def _loss_of(
             f"ledger: the loss returned a {type(value).__name__}, which has no gradient. "
             "It must return the tensor itself, not float(...) or .item() of it."
         )
-    if value.size != 1:
+    if value.numel() != 1:
         raise ShapeError(
             f"ledger: the loss must be a single number, but has shape {value.shape}. "
             "Use a reduction, such as reduction='mean'."

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minires import nn, rng
-from minires.autograd import guard
 from minires.autograd.node import Leaf
 
 __all__ = ["untouched"]
@@ -28,8 +27,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     0
     """
     tensors = [*model.parameters(), *model.buffers()]
-    values = [(tensor, tensor._data, tensor._data.copy()) for tensor in tensors]
-    places = [(tensor, tensor.node, tensor.grad) for tensor in tensors]
+    before = [(t, t._data, t.node, t._frozen, t.grad) for t in tensors]
     # Attributes, and the tables among them: parameters, buffers, children, hooks.  A handle points
     # to the table of its hook, so a table is put back in place.
     modules = [
@@ -37,6 +35,10 @@ def untouched(model: nn.Module) -> Iterator[None]:
         for m in model.modules()
     ]
     state = rng.get_state()
+    # The block works on copies.  The arrays themselves are never written, so that a graph recorded
+    # before, which may hold them, notices nothing.
+    for tensor in tensors:
+        tensor._data = tensor._data.copy()
     try:
         yield
     finally:
@@ -44,21 +46,11 @@ def untouched(model: nn.Module) -> Iterator[None]:
         for own, attributes, tables in modules:
             own.clear()
             own.update(attributes)
-            for name, before in tables.items():
+            for name, table in tables.items():
                 own[name].clear()
-                own[name].update(before)
-        for tensor, array, before in values:
-            tensor._data = array
-            if not _same_bits(array, before):
-                with guard.writable(array) as data:
-                    data[...] = before
-        for tensor, node, grad in places:
-            tensor.node = node
+                own[name].update(table)
+        for tensor, array, node, frozen, grad in before:
+            tensor._data, tensor.node, tensor._frozen = array, node, frozen
             tensor.grad = grad
             if isinstance(node, Leaf):
                 node.shape, node.dtype = tensor.shape, tensor.dtype
-
-
-def _same_bits(a: object, b: object) -> bool:
-    """Equal to the last bit, nan included."""
-    return a.tobytes() == b.tobytes()  # type: ignore[attr-defined, no-any-return]

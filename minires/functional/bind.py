@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from minires.autograd.engine import Copy
 from minires.autograd.tensor import Tensor
 from minires.functional import activation, arithmetic, linalg, reduce, selection, shape
 
 __all__ = ["METHODS"]
+
+
+def _clone(x: Any) -> Any:
+    """A copy in memory of its own, through which the gradient goes back."""
+    return Copy.apply(x)
 
 
 def _cpu(x: Any) -> Any:
@@ -83,6 +89,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "unsqueeze": shape.unsqueeze,
     "expand": shape.expand,
     "broadcast_to": shape.broadcast_to,
+    "clone": _clone,
     "to": shape.to,
     "cpu": _cpu,
     "cuda": _cuda,

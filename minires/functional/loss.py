@@ -224,7 +224,11 @@ def _rows(input: Any) -> Any:
     """(N, classes, d1, ...) as (N * d1 * ..., classes)."""
     if input.ndim > 2:
         input = permute(input, 0, *range(2, input.ndim), 1)
-    return reshape(input, -1, input.shape[-1]) if input.size else reshape(input, 0, input.shape[-1])
+    return (
+        reshape(input, -1, input.shape[-1])
+        if math.prod(input.shape)
+        else reshape(input, 0, input.shape[-1])
+    )
 
 
 def _row_sum(terms: Any) -> Any:

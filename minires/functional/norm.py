@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minires import kernels
@@ -146,7 +147,7 @@ def batch_norm(
     _check(input, weight, bias, running_mean, running_var)
     if not training and running_mean is not None:
         return BatchNormEval.apply(input, weight, bias, running_mean, running_var, eps=eps)
-    count = input.size // max(input.shape[1], 1)
+    count = math.prod(input.shape) // max(input.shape[1], 1)
     if training and count <= 1:
         raise ShapeError(
             "batch_norm: in training each channel needs more than one value to have a variance.\n"

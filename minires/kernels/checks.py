@@ -46,6 +46,7 @@ def check_floating(operation: str, **arrays: ArrayOrShape) -> None:
 
     Shapes and None pass: they have no dtype.
 
+    >>> import numpy as np
     >>> check_floating("softmax", x=np.array([1, 2]))
     Traceback (most recent call last):
     minires.errors.DTypeError: softmax: x must hold floating-point numbers, not int64.

@@ -132,7 +132,7 @@ def cifar_resnet(
         UsageError: a depth that does not exist (the message names the nearest), or an unknown kind.
 
     >>> import minires as mr
-    >>> sum(p.size for p in mr.models.cifar_resnet(20).parameters())
+    >>> sum(p.numel() for p in mr.models.cifar_resnet(20).parameters())
     269722
     """
     if block not in ("basic", "bottleneck"):

@@ -113,7 +113,7 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
         type(model).__name__,
         shape,
         tuple(layers),
-        sum(parameter.size for parameter in model.parameters()),
+        sum(parameter.numel() for parameter in model.parameters()),
         sum(layer.multiply_adds for layer in layers),
     )
 
@@ -134,7 +134,7 @@ def _recorder(name: str, layers: list[LayerSummary]) -> Any:
 
 
 def _own_parameters(module: nn.Module) -> int:
-    return sum(p.size for p in module._parameters.values() if p is not None)
+    return sum(p.numel() for p in module._parameters.values() if p is not None)
 
 
 def _shape_of(out: Any) -> tuple[int, ...]:
@@ -146,7 +146,7 @@ def _shape_of(out: Any) -> tuple[int, ...]:
 def _multiply_adds(module: nn.Module, out: Any) -> int:
     """Each number of the output is one row of the weight times what it reads."""
     if isinstance(module, nn.Conv2d | nn.Linear):
-        return int(out.size * (module.weight.size // module.weight.shape[0]))
+        return int(out.numel() * (module.weight.numel() // module.weight.shape[0]))
     return 0
 
 

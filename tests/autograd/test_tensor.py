@@ -91,7 +91,7 @@ def test_only_floating_point_tensors_can_require_grad() -> None:
 
 def test_attributes_are_those_of_the_array() -> None:
     t = mr.zeros(2, 3)
-    assert (t.shape, t.ndim, t.size, t.dtype, t.device) == ((2, 3), 2, 6, np.float32, "cpu")
+    assert (t.shape, t.ndim, t.numel(), t.dtype, t.device) == ((2, 3), 2, 6, np.float32, "cpu")
     assert len(t) == 2
     assert [row.shape for row in t] == [(3,), (3,)]
     with pytest.raises(TypeError, match="no length"):
@@ -372,3 +372,22 @@ def test_batch_norm_has_a_gradient_in_both_modes(training: bool) -> None:
 def test_max_pooling_does_not_let_padding_win() -> None:
     out = F.max_pool2d(mr.full((1, 1, 2, 2), -5.0), 2, stride=1, padding=1)
     assert (out.data == -5.0).all()
+
+
+def test_size_numel_and_places_of_extremes_are_pytorchs() -> None:
+    x = mr.tensor([[1.0, 5.0, 5.0], [7.0, 0.0, 2.0]], requires_grad=True)
+    assert x.size() == (2, 3)
+    assert (x.size(1), x.size(-2), x.numel()) == (3, 2, 6)
+    assert (x.argmax().item(), x.argmin().item()) == (3, 4)
+    assert x.argmax(1).tolist() == [1, 0]
+    assert x.argmin(dim=0, keepdim=True).tolist() == [[0, 1, 1]]
+    assert not x.argmax(1).requires_grad
+
+
+def test_a_clone_has_memory_of_its_own_and_sends_the_gradient_back() -> None:
+    x = mr.tensor([1.0, 2.0], requires_grad=True)
+    y = x.clone()
+    assert not np.shares_memory(x.data, y.data)
+    (y * 3.0).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [3.0, 3.0]

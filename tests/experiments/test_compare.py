@@ -167,7 +167,7 @@ def test_parameters_are_counted(results: dict[str, Any]) -> None:
         model = mr.models.cifar_resnet(
             run["depth"], width=2, in_channels=1, preactivation=preactivation
         )
-        assert run["parameters"] == sum(p.size for p in model.parameters())
+        assert run["parameters"] == sum(p.numel() for p in model.parameters())
 
 
 def test_results_are_plain_data(results: dict[str, Any]) -> None:

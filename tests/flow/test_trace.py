@@ -414,3 +414,13 @@ def test_untouched_leaves_alone_what_did_not_change() -> None:
     with untouched(model):
         loss = F.cross_entropy(model.eval()(mr.tensor(x)), mr.tensor(y))
     loss.backward()
+
+
+def test_a_graph_recorded_before_goes_backward_after_an_instrument_looked() -> None:
+    mr.manual_seed(0)
+    model = mr.models.cifar_resnet(8, width=2, in_channels=1)
+    x, y = mr.randn(4, 1, 8, 8), mr.tensor([0, 1, 2, 3])
+    loss = F.cross_entropy(model.eval()(x), y)  # holds the running statistics
+    mr.flow.ledger(model.train(), x, y)  # moves running statistics, its own
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())

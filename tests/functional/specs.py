@@ -283,6 +283,8 @@ for label, index in INDICES.items():
     add(METHODS["__getitem__"], label, normal(3, 4), args=(index,))
 add(METHODS["to"], "own device", normal(2, 3), args=("cpu",))
 add(METHODS["to"], "own dtype", normal(2, 3), call=lambda x: METHODS["to"](x, x.dtype))
+for shape in ((2, 3), ()):
+    add(METHODS["clone"], f"{shape}", normal(*shape))
 add(METHODS["cpu"], "matrix", normal(2, 3))
 
 # --- products ---

@@ -48,7 +48,7 @@ def shake_norms(model: Any, seed: int = 1) -> None:
 def test_parameters_are_those_of_he_et_al_2015_table_6(depth: int, millions: float) -> None:
     model = mr.models.cifar_resnet(depth)
     digits = 1 if millions >= 1 else 2
-    assert round(sum(p.size for p in model.parameters()) / 1e6, digits) == millions
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, digits) == millions
 
 
 def test_resnet_20_does_the_multiply_adds_counted_by_hand() -> None:

@@ -98,7 +98,7 @@ def test_a_network_lists_shortcuts_and_sums_up_its_layers() -> None:
     assert names[-1] == "fc"
     assert names.count("layer2.0.downsample") == 1
     assert sum(layer.parameters for layer in found.layers) == found.parameters
-    assert found.parameters == sum(p.size for p in model.parameters())
+    assert found.parameters == sum(p.numel() for p in model.parameters())
 
 
 def test_a_layer_used_twice_is_listed_twice_and_owned_once() -> None:

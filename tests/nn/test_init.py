@@ -38,7 +38,7 @@ def test_the_spread_follows_fan_and_nonlinearity(
 ) -> None:
     weight = mr.zeros(*SHAPE)
     assert fill(weight, **options, generator=generator()) is weight
-    count = weight.size
+    count = weight.numel()
     assert weight.data.std() == pytest.approx(std, rel=4 / math.sqrt(2 * count))
     assert abs(weight.data.mean()) < 4 * std / math.sqrt(count)
     if fill is init.kaiming_uniform_:
@@ -133,7 +133,7 @@ def test_xavier_spreads_by_both_fans(fill: Callable[..., mr.Tensor], gain: float
     weight = mr.zeros(*SHAPE)
     assert fill(weight, gain, generator=generator()) is weight
     std = gain * math.sqrt(2 / (288 + 576))
-    assert weight.data.std() == pytest.approx(std, rel=4 / math.sqrt(2 * weight.size))
+    assert weight.data.std() == pytest.approx(std, rel=4 / math.sqrt(2 * weight.numel()))
     largest = np.abs(weight.data).max() / (gain * math.sqrt(6 / (288 + 576)))
     assert 0.99 < largest <= 1 + 1e-6 if fill is init.xavier_uniform_ else largest > 1.7
     with pytest.raises(ShapeError, match=r"two dimensions.*\(4,\)"):
