@@ -140,7 +140,7 @@ class OptimizerCase:
     """Several steps of an optimiser on one vector, with gradients given beforehand.
 
     Attributes:
-        op: "SGD"; kwargs: its settings, lr among them.
+        op: "SGD", "Adam" or "AdamW"; kwargs: its settings, lr among them.
         start: the parameter (n,); grads: the gradient of each step (steps, n).
         values: the parameter after each step (steps, n).
     """

@@ -9,7 +9,7 @@ from make_recorder import Writer, normal
 
 STEPS = 5
 MOMENTUM = {"lr": 0.1, "momentum": 0.9}
-OPTIMIZERS: dict[str, dict[str, Any]] = {
+SGD: dict[str, dict[str, Any]] = {
     "plain": {"lr": 0.1},
     "weight decay": {"lr": 0.1, "weight_decay": 0.01},
     "momentum": MOMENTUM,
@@ -21,6 +21,13 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "small momentum": {"lr": 0.5, "momentum": 0.1},
     "lr 0": {"lr": 0.0, "momentum": 0.9},
 }
+ADAM: dict[str, dict[str, Any]] = {
+    "defaults": {"lr": 0.1},
+    "weight decay": {"lr": 0.05, "weight_decay": 0.1},
+    "other betas, large eps": {"lr": 0.1, "betas": [0.5, 0.9], "eps": 0.01},
+    "no memory": {"lr": 0.01, "betas": [0.0, 0.0]},
+}
+OPTIMIZERS = {"SGD": SGD, "Adam": ADAM, "AdamW": ADAM}
 # label: (class, initial learning rate, epochs, keyword arguments)
 SCHEDULES: dict[str, tuple[str, float, int, dict[str, Any]]] = {
     "halves and quarters": ("MultiStepLR", 0.1, 13, {"milestones": [6, 9]}),
@@ -41,28 +48,29 @@ SCHEDULES: dict[str, tuple[str, float, int, dict[str, Any]]] = {
 
 def optim() -> Writer:
     w = Writer("optim")
-    for label, kwargs in OPTIMIZERS.items():
-        name = w.new_name(f"SGD {label}")
-        start = torch.from_numpy(normal(f"{name} start", 4))
-        grads = torch.from_numpy(normal(f"{name} grads", STEPS, 4))
-        parameter = torch.nn.Parameter(start.clone())
-        optimizer = torch.optim.SGD([parameter], **kwargs)
-        values = []
-        for grad in grads:
-            parameter.grad = grad.clone()
-            optimizer.step()
-            values.append(parameter.detach().clone())
-        w.entries.append(
-            {
-                "kind": "optimizer",
-                "op": "SGD",
-                "name": name,
-                "kwargs": kwargs,
-                "start": w.put(start),
-                "grads": w.put(grads),
-                "values": w.put(torch.stack(values)),
-            }
-        )
+    for op, cases in OPTIMIZERS.items():
+        for label, kwargs in cases.items():
+            name = w.new_name(f"{op} {label}")
+            start = torch.from_numpy(normal(f"{name} start", 4))
+            grads = torch.from_numpy(normal(f"{name} grads", STEPS, 4))
+            parameter = torch.nn.Parameter(start.clone())
+            optimizer = getattr(torch.optim, op)([parameter], **kwargs)
+            values = []
+            for grad in grads:
+                parameter.grad = grad.clone()
+                optimizer.step()
+                values.append(parameter.detach().clone())
+            w.entries.append(
+                {
+                    "kind": "optimizer",
+                    "op": op,
+                    "name": name,
+                    "kwargs": kwargs,
+                    "start": w.put(start),
+                    "grads": w.put(grads),
+                    "values": w.put(torch.stack(values)),
+                }
+            )
     for label, (op, lr, epochs, kwargs) in SCHEDULES.items():
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
         scheduler = getattr(torch.optim.lr_scheduler, op)(optimizer, **kwargs)

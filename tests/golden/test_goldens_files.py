@@ -180,7 +180,8 @@ def test_optimisers_and_schedules_are_there_and_finite() -> None:
     for optimizer in optimizers:
         assert optimizer.values.shape == optimizer.grads.shape == (5, *optimizer.start.shape)
         assert np.isfinite(optimizer.values).all()
-    settings = {key for optimizer in optimizers for key in optimizer.kwargs}
+    assert {optimizer.op for optimizer in optimizers} == {"SGD", "Adam", "AdamW"}
+    settings = {key for o in optimizers if o.op == "SGD" for key in o.kwargs}
     assert settings == {"lr", "momentum", "dampening", "weight_decay", "nesterov"}
     assert {s.op for s in schedulers} == {
         "MultiStepLR",
