@@ -10,6 +10,7 @@ import numpy as np
 from minires.autograd.tensor import Tensor
 from minires.device import is_array, to_device
 from minires.errors import DTypeError
+from minires.functional.shape import given_shape
 from minires.rng import default_generator
 
 __all__ = ["arange", "full", "ones", "rand", "randn", "tensor", "zeros"]
@@ -17,10 +18,6 @@ __all__ = ["arange", "full", "ones", "rand", "randn", "tensor", "zeros"]
 
 def _make(array: Any, device: str | None, requires_grad: bool) -> Tensor:
     return Tensor(array if device is None else to_device(array, device), requires_grad)
-
-
-def _shape_of(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(shape[0]) if len(shape) == 1 and not isinstance(shape[0], Integral) else shape
 
 
 def tensor(
@@ -69,14 +66,14 @@ def zeros(
     >>> zeros(2, 3).shape
     (2, 3)
     """
-    return _make(np.zeros(_shape_of(shape), dtype), device, requires_grad)
+    return _make(np.zeros(given_shape(shape), dtype), device, requires_grad)
 
 
 def ones(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of ones."""
-    return _make(np.ones(_shape_of(shape), dtype), device, requires_grad)
+    return _make(np.ones(given_shape(shape), dtype), device, requires_grad)
 
 
 def full(
@@ -108,7 +105,7 @@ def randn(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Normal random numbers of mean 0 and standard deviation 1, from the default generator."""
-    draw = default_generator().standard_normal(_shape_of(shape)).astype(dtype)
+    draw = default_generator().standard_normal(given_shape(shape)).astype(dtype)
     return _make(draw, device, requires_grad)
 
 
@@ -116,4 +113,6 @@ def rand(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Random numbers spread evenly over 0 to 1, from the default generator."""
-    return _make(default_generator().random(_shape_of(shape)).astype(dtype), device, requires_grad)
+    return _make(
+        default_generator().random(given_shape(shape)).astype(dtype), device, requires_grad
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -224,7 +225,7 @@ def expand(x: Any, *shape: Any) -> Any:
     >>> mr.tensor([[1.0], [2.0]]).expand(-1, 3).shape
     (2, 3)
     """
-    wanted = _shape_of(shape)
+    wanted = given_shape(shape)
     lead = len(wanted) - x.ndim
     lengths = (None,) * lead + tuple(x.shape)
     filled = tuple(
@@ -241,7 +242,7 @@ def reshape(x: Any, *shape: Any) -> Any:
     >>> mr.arange(6.0).reshape(2, -1).shape
     (2, 3)
     """
-    wanted = _shape_of(shape)
+    wanted = given_shape(shape)
     known = math.prod(n for n in wanted if n != -1)
     size = math.prod(x.shape)
     open_ = wanted.count(-1)
@@ -276,7 +277,7 @@ def permute(x: Any, *dims: Any) -> Any:
     >>> mr.zeros(2, 3, 4).permute(2, 0, 1).shape
     (4, 2, 3)
     """
-    order = tuple(normal_dim("permute", x.ndim, d) for d in _shape_of(dims))
+    order = tuple(normal_dim("permute", x.ndim, d) for d in given_shape(dims))
     if sorted(order) != list(range(x.ndim)):
         raise ShapeError(f"permute: {dims} does not name each of {x.ndim} dimensions once.")
     return Permute.apply(x, dims=order)
@@ -388,8 +389,7 @@ def _raw_index(index: Any) -> Any:
     return np.array(index) if isinstance(index, Sequence) else index
 
 
-def _shape_of(shape: tuple[Any, ...]) -> Shape:
+def given_shape(shape: tuple[Any, ...]) -> Shape:
     """(2, 3) from both ``f(2, 3)`` and ``f((2, 3))``."""
-    if len(shape) == 1 and isinstance(shape[0], Sequence):
-        return tuple(shape[0])
-    return tuple(shape)
+    alone = len(shape) == 1 and not isinstance(shape[0], Integral)
+    return tuple(shape[0]) if alone else shape
