@@ -135,14 +135,6 @@ class Tensor:
             )
         return to_numpy(self._data)
 
-    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        """Where the largest number is: the first of equals; in the flattened tensor without dim."""
-        return _outside(self._data.argmax(axis=dim, keepdims=keepdim))
-
-    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        """Where the smallest number is; see :meth:`argmax`."""
-        return _outside(self._data.argmin(axis=dim, keepdims=keepdim))
-
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number."""
         if self._data.size != 1:
@@ -393,6 +385,8 @@ class Tensor:
         def unsqueeze(self, dim: int) -> Tensor: ...
         def expand(self, *shape: Any) -> Tensor: ...
         def broadcast_to(self, shape: Sequence[int]) -> Tensor: ...
+        def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor: ...
+        def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor: ...
         def clone(self) -> Tensor: ...
         def to(self, device_or_dtype: Any) -> Tensor: ...
         def cpu(self) -> Tensor: ...
@@ -410,7 +404,8 @@ def _outside(result: Any) -> Tensor:
 
 def _rebuild(cls: type[Tensor], data: Array, requires_grad: bool, grad: Array | None) -> Tensor:
     self = cls.__new__(cls)
-    Tensor.__init__(self, data, requires_grad)
+    Tensor.__init__(self, data, requires_grad or grad is not None)
     if grad is not None:
         self.grad = Tensor._wrap(grad, None)
+        self.requires_grad_(requires_grad)  # a frozen tensor may have one
     return self

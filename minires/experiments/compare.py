@@ -26,7 +26,7 @@ from minires.models import CifarResNet
 __all__ = ["FILES", "KINDS", "CompareConfig", "compare", "write_results"]
 
 FILES = ("results.json", "curves.png", "gradient_flow.png", "report.html")
-_DEEPEST = 10_000
+_DEEPEST, _WIDEST = 10_000, 4_096
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"residual": False},
@@ -77,6 +77,8 @@ class CompareConfig:
         for kind in self.kinds:
             if kind not in KINDS:
                 raise UsageError(f"Unknown kind {kind!r}: choose of {', '.join(KINDS)}.")
+        if self.width > _WIDEST:
+            raise UsageError(f"width {self.width} is out of reach: choose at most {_WIDEST:,}.")
         for name in ("width", "epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")

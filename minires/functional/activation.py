@@ -237,6 +237,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
         raise UsageError(f"dropout: p must be a probability between 0 and 1, got {p}.")
     if not training or p == 0.0:
         return input
+    p, input = float(p), floating(input)
     data = input._data if isinstance(input, Tensor) else input
     xp = array_module(data)
     kept = xp.asarray(default_generator().random(data.shape) >= p)

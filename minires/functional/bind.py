@@ -89,6 +89,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "unsqueeze": shape.unsqueeze,
     "expand": shape.expand,
     "broadcast_to": shape.broadcast_to,
+    "argmax": reduce.argmax,
+    "argmin": reduce.argmin,
     "clone": _clone,
     "to": shape.to,
     "cpu": _cpu,

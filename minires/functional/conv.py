@@ -189,6 +189,13 @@ def conv_transpose2d(
             f"{name}: input must be (N, C, H, W) and weight (C, C_out/groups, KH, KW).\n"
             f"  {describe(input=input, weight=weight)}\n  Check in_channels of this layer."
         )
+    if min(S) < 1 or groups < 1:
+        raise UsageError(f"{name}: stride {S} and groups {groups} must be at least 1.")
+    if input.shape[1] % groups:
+        raise ShapeError(
+            f"{name}: {groups} groups cannot share {input.shape[1]} channels.\n"
+            f"  {describe(input=input, weight=weight)}\n  Make in_channels a multiple of groups."
+        )
     if any(not 0 <= e < s for e, s in zip(extra, S, strict=True)):
         raise UsageError(f"{name}: output_padding {extra} must be from 0 to below stride {S}.")
     size = tuple(

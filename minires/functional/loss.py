@@ -13,8 +13,9 @@ from minires.autograd.tensor import Tensor
 from minires.device import array_module
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.activation import log_softmax, softmax
+from minires.functional.dtypes import check_same_dtype
 from minires.functional.reduce import mean, sum
-from minires.functional.shape import getitem, permute, reshape, unsqueeze
+from minires.functional.shape import PutAdd, getitem, permute, reshape, to, unsqueeze
 
 __all__ = ["cross_entropy", "mse_loss", "nll_loss"]
 
@@ -65,13 +66,9 @@ def nll_loss(
     >>> F.nll_loss(mr.tensor([[-1.0, -2.0], [-3.0, -4.0]]), mr.tensor([0, 1]))
     tensor(2.5)
     """
-    classes = _classes("nll_loss", input, target, ignore_index)
-    factor = _factors(input, classes, weight, ignore_index)
-    rows = _rows(input)
-    safe = np.where(classes == ignore_index, 0, classes).reshape(-1)
-    picked = getitem(rows, (np.arange(len(safe)), safe))
-    losses = -reshape(picked, classes.shape) * factor
-    return _weighted("nll_loss", losses, factor, reduction)
+    rows, chosen, factor, kept, shape = _counted("nll_loss", input, target, weight, ignore_index)
+    losses = -_pick(rows, chosen) * factor
+    return _weighted("nll_loss", losses, factor, kept, shape, reduction)
 
 
 def cross_entropy(
@@ -109,41 +106,43 @@ def cross_entropy(
     >>> F.cross_entropy(mr.zeros(4, 10), mr.tensor([0, 1, 2, 3]))
     tensor(2.3025851)
     """
+    name, label_smoothing = "cross_entropy", float(label_smoothing)
     if not 0.0 <= label_smoothing <= 1.0:
-        raise UsageError(
-            f"cross_entropy: label_smoothing must be in 0 to 1, got {label_smoothing}."
-        )
+        raise UsageError(f"{name}: label_smoothing must be in 0 to 1, got {label_smoothing}.")
     if not hasattr(target, "dtype"):
         target = np.asarray(target)
     if target.dtype.kind == "f" and input.ndim and target.shape == input.shape:
+        if ignore_index != -100:
+            raise UsageError(f"{name}: ignore_index is for class numbers, not for probabilities.")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
-    classes = _classes("cross_entropy", input, target, ignore_index)
-    ignored = bool((classes == ignore_index).any())
-    if input.ndim == 2 and weight is None and not ignored and label_smoothing == 0.0:
-        return _reduce("cross_entropy", CrossEntropy.apply(input, target=classes), reduction)
-    logarithms = log_softmax(input, 0 if input.ndim == 1 else 1)
-    loss = nll_loss(logarithms, classes, weight, ignore_index=ignore_index, reduction=reduction)
-    if label_smoothing == 0.0:
-        return loss
-    # The even share goes to every class of a target that counts, at that class's own weight.
-    count = input.shape[0 if input.ndim == 1 else 1]
-    even = _row_sum(logarithms if weight is None else logarithms * _per_class(input, weight))
-    even = -even * (classes != ignore_index).astype(input.dtype)
-    factor = _factors(input, classes, weight, ignore_index)
-    smooth = _weighted("cross_entropy", even, factor, reduction)
-    return loss * (1.0 - label_smoothing) + smooth * (label_smoothing / count)
+    if input.ndim == 2 and weight is None and label_smoothing == 0.0:
+        classes = _classes(name, input, target, ignore_index)
+        if not (classes == ignore_index).any():
+            return _reduce(name, CrossEntropy.apply(input, target=classes), reduction)
+    rows, chosen, factor, kept, shape = _counted(name, input, target, weight, ignore_index)
+    logarithms = log_softmax(rows, 1)
+    losses = -_pick(logarithms, chosen) * factor
+    if label_smoothing:
+        # The even share goes to every class, at that class's own weight.
+        if weight is not None:
+            logarithms = logarithms * _class_weights(rows, weight)
+        even = -sum(logarithms, 1) * (label_smoothing / rows.shape[1])
+        losses = losses * (1.0 - label_smoothing) + even
+    return _weighted(name, losses, factor, kept, shape, reduction)
 
 
 def _cross_entropy_of_probabilities(
     input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float
 ) -> Any:
-    count = input.shape[0 if input.ndim == 1 else 1]
+    dim = 0 if input.ndim == 1 else 1
+    target = to(target, input.dtype)
     if label_smoothing:
-        target = target * (1.0 - label_smoothing) + label_smoothing / count
-    terms = log_softmax(input, 0 if input.ndim == 1 else 1) * target
+        target = target * (1.0 - label_smoothing) + label_smoothing / input.shape[dim]
+    terms = log_softmax(input, dim) * target
     if weight is not None:
-        terms = terms * _per_class(input, weight)
-    return _reduce("cross_entropy", -_row_sum(terms), reduction)
+        weights = _class_weights(input, weight)
+        terms = terms * weights.reshape((-1,) + (1,) * max(input.ndim - 2, 0))
+    return _reduce("cross_entropy", -sum(terms, dim), reduction)
 
 
 def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
@@ -157,6 +156,7 @@ def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
         raise ShapeError(
             f"mse_loss: input and target differ in shape.\n  {describe(input=input, target=target)}"
         )
+    check_same_dtype("mse_loss", input=input, target=target)
     difference = input - target
     return _reduce("mse_loss", difference * difference, reduction)
 
@@ -195,13 +195,28 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int) -> Any:
     return classes
 
 
-def _factors(input: Any, classes: Any, weight: Any, ignore_index: int) -> Any:
-    """What each target counts: the weight of its class, and nothing if it is ignored."""
-    kept = classes != ignore_index
-    if weight is None:
-        return kept.astype(input.dtype)
-    values = _class_weights(input, weight)
-    return (values[np.where(kept, classes, 0)] * kept).astype(input.dtype)
+def _counted(
+    name: str, input: Any, target: Any, weight: Any, ignore_index: int
+) -> tuple[Any, Any, Any, Any, tuple[int, ...]]:
+    """The rows whose targets count, and nothing of the others, which may hold anything.
+
+    Returns rows (M, classes), their true classes (M,), what each counts (M,), where they stand in
+    the flattened target (M,), and the target's shape.
+    """
+    classes = _classes(name, input, target, ignore_index)
+    kept = np.flatnonzero(classes != ignore_index)
+    chosen = classes.reshape(-1)[kept]
+    rows = _rows(input)
+    if len(kept) < classes.size:
+        rows = getitem(rows, kept)
+    weights = 1.0 if weight is None else _class_weights(rows, weight)[chosen]
+    factor = np.broadcast_to(np.asarray(weights, dtype=input.dtype), chosen.shape)
+    return rows, chosen, factor, kept, classes.shape
+
+
+def _pick(rows: Any, chosen: Any) -> Any:
+    """The number of the true class in each row."""
+    return getitem(rows, (np.arange(len(chosen)), chosen))
 
 
 def _class_weights(input: Any, weight: Any) -> Any:
@@ -215,11 +230,6 @@ def _class_weights(input: Any, weight: Any) -> Any:
     return values.astype(input.dtype)
 
 
-def _per_class(input: Any, weight: Any) -> Any:
-    """The weights where they multiply the dimension of the classes."""
-    return _class_weights(input, weight).reshape((-1,) + (1,) * max(input.ndim - 2, 0))
-
-
 def _rows(input: Any) -> Any:
     """(N, classes, d1, ...) as (N * d1 * ..., classes)."""
     if input.ndim > 2:
@@ -231,12 +241,15 @@ def _rows(input: Any) -> Any:
     )
 
 
-def _row_sum(terms: Any) -> Any:
-    return sum(terms, 0 if terms.ndim == 1 else 1)
-
-
-def _weighted(name: str, losses: Any, factor: Any, reduction: str) -> Any:
+def _weighted(
+    name: str, losses: Any, factor: Any, kept: Any, shape: tuple[int, ...], reduction: str
+) -> Any:
     """The mean is divided by the sum of what the targets count; nan if nothing counts."""
+    if reduction == "none":
+        size = math.prod(shape)
+        if len(kept) < size:
+            losses = PutAdd.apply(losses, index=kept, shape=(size,))
+        return reshape(losses, shape)
     if reduction != "mean":
         return _reduce(name, losses, reduction)
     total = float(factor.sum())

@@ -145,6 +145,7 @@ def batch_norm(
             [ 0.999995]])
     """
     _check(input, weight, bias, running_mean, running_var)
+    momentum, eps = float(momentum), float(eps)  # a NumPy number would widen float32
     if not training and running_mean is not None:
         return BatchNormEval.apply(input, weight, bias, running_mean, running_var, eps=eps)
     count = math.prod(input.shape) // max(input.shape[1], 1)

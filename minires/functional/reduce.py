@@ -183,7 +183,12 @@ def std(
     tensor(1.)
     """
     variance = var(x, dim, keepdim=keepdim, correction=correction, unbiased=unbiased, **numpy_names)
-    return Sqrt.apply(variance)
+    # Where all numbers are equal the root has no derivative; the subgradient 0 is PyTorch's.
+    raw = variance._data if isinstance(variance, Tensor) else variance
+    flat = raw == 0.0
+    if not flat.any():
+        return Sqrt.apply(variance)
+    return Sqrt.apply(variance + flat) * (1.0 - flat.astype(raw.dtype))
 
 
 def amax(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> Any:
@@ -226,7 +231,9 @@ def logsumexp(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any
     tensor(1000.6932)
     """
     dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
-    return LogSumExp.apply(floating(x), dims=normal_dims("logsumexp", x.ndim, dim), keepdim=keepdim)
+    dims = normal_dims("logsumexp", x.ndim, dim)
+    _check_not_empty("logsumexp", x, dims)
+    return LogSumExp.apply(floating(x), dims=dims, keepdim=keepdim)
 
 
 def _check_floating(name: str, x: Any) -> None:
@@ -234,6 +241,30 @@ def _check_floating(name: str, x: Any) -> None:
         raise DTypeError(
             f"{name}: needs floating numbers, not {x.dtype}; convert them with .to('float32')."
         )
+
+
+def argmax(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Where the largest number is, the first of equals; in the flattened tensor without ``dim``.
+
+    >>> import minires as mr
+    >>> mr.tensor([[1.0, 3.0], [5.0, 2.0]]).argmax(dim=1)
+    tensor([1, 0])
+    """
+    return _place("argmax", x, dim, keepdim)
+
+
+def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Where the smallest number is; see :func:`argmax`."""
+    return _place("argmin", x, dim, keepdim)
+
+
+def _place(name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
+    dims = normal_dims(name, x.ndim, dim)
+    _check_not_empty(name, x, dims)
+    data = x._data if isinstance(x, Tensor) else x
+    axis = None if dim is None or not dims else dims[0]
+    found = np.asarray(getattr(data, name)(axis=axis, keepdims=keepdim))
+    return Tensor._wrap(found, None) if isinstance(x, Tensor) else found
 
 
 def _extreme(
@@ -248,6 +279,8 @@ def _extreme(
 def _first_extreme(
     name: str, x: Any, dim: int | None, keepdim: bool, numpy_names: dict[str, Any], sign: int
 ) -> Any:
+    if isinstance(dim, Tensor):
+        raise UsageError(f"{name}: takes a dim; the {name} of two tensors is {name}imum(a, b).")
     dim, keepdim = _numpy_names(dim, keepdim, numpy_names)  # type: ignore[assignment]
     if dim is None:
         return _extreme(name, x, None, keepdim, {}, sign)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from minires.autograd.tensor import Tensor
 from minires.device import array_module, is_array
 from minires.errors import DTypeError, UsageError
 from minires.functional.arithmetic import binary
+from minires.functional.dtypes import floating
 from minires.functional.shape import unbroadcast
 
 __all__ = ["clamp", "maximum", "minimum", "where"]
@@ -128,7 +130,9 @@ def where(condition: Any, input: Any, other: Any) -> Any:
     mask = condition._data if isinstance(condition, Tensor) else np.asarray(condition)
     if mask.dtype != np.bool_:
         raise DTypeError(f"where: the condition must be boolean, not {mask.dtype}; compare first.")
-    return binary("where", Where, input, other, condition=mask)
+    out = binary("where", Where, input, other, condition=mask)
+    # With two numbers nothing but the condition says whether tensors are meant.
+    return Tensor._wrap(out, None) if isinstance(condition, Tensor) and is_array(out) else out
 
 
 def clamp(input: Any, min: float | None = None, max: float | None = None) -> Any:
@@ -141,9 +145,12 @@ def clamp(input: Any, min: float | None = None, max: float | None = None) -> Any
     if min is None and max is None:
         raise UsageError("clamp: give min, max, or both.")
     for name, bound in (("min", min), ("max", max)):
-        if bound is not None and not isinstance(bound, int | float):
+        if bound is not None and not isinstance(bound, Real):
             raise DTypeError(
                 f"clamp: {name} must be a number, not {type(bound).__name__}; "
                 "use maximum or minimum to keep a tensor within another."
             )
-    return Clamp.apply(input, low=min, high=max)
+    low, high = (b.item() if isinstance(b, np.generic) else b for b in (min, max))
+    if isinstance(low, float) or isinstance(high, float):
+        input = floating(input)
+    return Clamp.apply(input, low=low, high=high)

@@ -29,7 +29,8 @@ class _ListOfModules(Module):
                 f"{type(self).__name__}: position {len(self)} is {_kind(module)}, not a Module: "
                 f"{_mend(module)}."
             )
-        setattr(self, str(len(self)), module)
+        taken = [int(name) for name in self._modules if name.isdigit()]
+        setattr(self, str(max(taken, default=-1) + 1), module)
         return self
 
     def __len__(self) -> int:
@@ -38,8 +39,12 @@ class _ListOfModules(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
 
-    def __getitem__(self, index: int) -> Module:
-        return list(self._modules.values())[index]
+    def __getitem__(self, index: Any) -> Any:
+        """One module, or for a slice a list of the same kind."""
+        found = list(self._modules.values())[index]
+        if isinstance(index, slice):
+            return type(self)(*found) if isinstance(self, Sequential) else type(self)(found)
+        return found
 
 
 class Sequential(_ListOfModules):

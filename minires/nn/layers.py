@@ -305,6 +305,8 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5):
         super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise UsageError(f"Dropout: p must be a probability between 0 and 1, got {p}.")
         self.p = p
 
     def forward(self, x: Any) -> Any:

@@ -192,15 +192,17 @@ class Module:
     ) -> Iterator[tuple[str, Module]]:
         """This module and all below it with dotted names; a shared one once, or each time."""
         seen: set[int] = set()
-        stack: list[tuple[str, Module]] = [(prefix, self)]
+        stack: list[tuple[str, Module, tuple[int, ...]]] = [(prefix, self, ())]
         while stack:
-            path, module = stack.pop()
-            if remove_duplicate and id(module) in seen:
+            path, module, above = stack.pop()
+            # Going round a circle of modules would never end.
+            if id(module) in (seen if remove_duplicate else above):
                 continue
             seen.add(id(module))
             yield path, module
-            children = list(module._modules.items())
-            stack.extend((f"{path}.{n}" if path else n, child) for n, child in reversed(children))
+            above = (*above, id(module))
+            for name, child in reversed(module._modules.items()):
+                stack.append((f"{path}.{name}" if path else name, child, above))
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it."""
@@ -283,7 +285,13 @@ class Module:
                         f"load_state_dict: {name} has shape {tensor.shape}, but the state holds "
                         f"{array.shape}. Is it the state of another model?"
                     )
-                fitting.append((tensor, array))
+                if array.dtype.kind not in "fiub":
+                    raise StateError(
+                        f"load_state_dict: {name} holds {array.dtype}, which are no numbers. "
+                        "Is the file damaged?"
+                    )
+                with guard.writable(tensor._data):  # raises now if it cannot be written
+                    fitting.append((tensor, array))
         for tensor, array in fitting:
             with guard.writable(tensor._data) as data:
                 data[...] = array

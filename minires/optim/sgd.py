@@ -50,7 +50,7 @@ class SGD(Optimizer):
     ):
         settings = dict(lr=lr, momentum=momentum, weight_decay=weight_decay)
         for name, value in settings.items():
-            if value < 0:
+            if not value >= 0:
                 raise UsageError(f"SGD: {name} must not be negative, got {value}.")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise UsageError("SGD: nesterov needs momentum above 0 and no dampening.")

@@ -342,8 +342,14 @@ def test_memory_that_runs_out_in_a_later_run_keeps_the_finished_ones(
     assert ran.err.splitlines()[-1].startswith("minires compare: error: not enough memory")
 
 
-def test_memory_that_runs_out_gets_one_line(command: Callable[..., Ran]) -> None:
-    ran = command("compare", "--width", "100000", "--depths", "8", "--kinds", "plain")
+def test_memory_that_runs_out_gets_one_line(
+    command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*given: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(importlib.import_module("minires.experiments.compare"), "build", greedy)
+    ran = command("compare", *TINY)
     assert ran.code == 2
     assert ran.out == ""
     assert ran.err == (
@@ -467,6 +473,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "batch no number": (["compare", "--batch-size", "many"], "invalid int value: 'many'"),
     "epochs 0": (["compare", "--epochs", "0"], "epochs must be at least 1, not 0"),
     "epochs half": (["compare", "--epochs", "1.5"], "invalid int value: '1.5'"),
+    "width beyond memory": (["compare", "--width", str(10**18)], "choose at most 4,096"),
     "width 0": (["compare", "--width", "0"], "width must be at least 1, not 0"),
     "lr nan": (["compare", "--lr", "nan"], "lr must be a number above 0, not nan"),
     "lr negative": (["compare", "--lr", "-0.1"], "lr must be a number above 0, not -0.1"),

@@ -664,3 +664,19 @@ def test_a_single_block_is_not_told_of_in_the_plural() -> None:
     plain = Dense(6).to("float64")
     plain.shortcut = None
     assert ledger(plain, *dense_batch()).caption().startswith("1 plain block: ")
+
+
+def test_the_caption_does_not_call_a_failed_check_a_success() -> None:
+    generator = np.random.default_rng(0)
+
+    class Restless(nn.ResidualBlock):
+        """Computes something else each time, from a generator that no instrument knows of."""
+
+        def branch(self, u: mr.Tensor) -> mr.Tensor:
+            return u * float(generator.uniform(0.1, 2.0))
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), Restless(), nn.Linear(4, 2))
+    found = mr.flow.ledger(model, mr.randn(3, 1, 2, 2), mr.tensor([0, 1, 0]))
+    assert found.max_error > 1e-3
+    assert "does not compute the same twice" in found.caption()
+    assert "equals" not in found.caption()

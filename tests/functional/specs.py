@@ -22,7 +22,11 @@ from minires.rng import get_state, manual_seed, set_state
 __all__ = ["NO_SPEC", "SPECS", "Spec", "operations"]
 
 # Operations that cannot be run by a spec, and why.
-NO_SPEC = {"cuda": "needs a GPU; test_errors.py holds its refusal where there is none"}
+NO_SPEC = {
+    "cuda": "needs a GPU; test_errors.py holds its refusal where there is none",
+    "argmax": "gives places, which have no gradient; test_tensor.py holds its numbers",
+    "argmin": "gives places, which have no gradient; test_tensor.py holds its numbers",
+}
 
 
 @dataclass(frozen=True)
