@@ -105,21 +105,16 @@ def _run(options: argparse.Namespace) -> int:
             print("minires compare: interrupted before a run was finished", file=sys.stderr)
             return 130
         replaced = any((folder / name).exists() for name in FILES)
-        lines, problem = [], None
+        text, problem = format_table(*viz.summary_rows(results["runs"])), None
         try:
             with _undisturbed():  # first of all: what follows may fail, and training took long
                 files = write_results(results, folder)
         except UsageError as error:
             problem = error
         else:
-            lines = ["written: " + ", ".join(str(path) for path in files)]
-            lines += [f"The files of an earlier run in {str(folder)!r} were replaced."] * replaced
-            if results["interrupted"]:
-                kept = "1 finished run is" if finished == 1 else f"{finished} finished runs are"
-                lines.insert(0, f"interrupted: {kept} kept")
-    text = format_table(*viz.summary_rows(results["runs"]))
+            text += "\n" + _closing(files, folder, finished, results["interrupted"], replaced)
     try:
-        _say("\n".join([text, *[""] * bool(lines), *lines]))
+        _say(text)
     except BrokenPipeError:
         pass  # who reads has seen enough
     except OSError as error:
@@ -133,6 +128,20 @@ def _run(options: argparse.Namespace) -> int:
             f"not enough memory for {short_of_memory[0]}; choose a smaller --width or --batch-size."
         )
     return 130 if results["interrupted"] else 0
+
+
+def _closing(
+    files: list[Path], folder: Path, finished: int, interrupted: bool, replaced: bool
+) -> str:
+    """What is said below the table."""
+    text = ""
+    if interrupted:
+        kept = "1 finished run is" if finished == 1 else f"{finished} finished runs are"
+        text += f"\ninterrupted: {kept} kept"
+    text += "\nwritten: " + ", ".join(str(path) for path in files)
+    if replaced:
+        text += f"\nThe files of an earlier run in {str(folder)!r} were replaced."
+    return text
 
 
 @contextmanager

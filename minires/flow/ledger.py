@@ -123,19 +123,19 @@ class Ledger(Result):
         """How much comes back over the skips, and how well it was checked."""
         shares = [entry.share for entry in self.blocks if entry.share is not None]
         count, s = len(self.blocks), "s" * (len(self.blocks) != 1)
-        if self.max_error > 1e-3:
+        if not math.isfinite(self.max_error):
+            check = "the sum could not be checked, because some gradients are not finite."
+        elif self.max_error > 1e-3:
             check = (
                 f"but skip + branch and the gradient of a separate pass differ by "
                 f"{self.max_error:.0e}: the model does not compute the same twice."
             )
-        elif math.isfinite(self.max_error):
+        else:
             how = f"within {self.max_error:.0e}" if self.max_error else "to the last bit"
             check = f"skip + branch equals the gradient of a separate pass {how}."
-        else:
-            check = "the sum could not be checked, because some gradients are not finite."
         if not shares:
             text = f"{count} plain block{s}: all of the gradient comes back over the branch"
-            return f"{text}." if math.isfinite(self.max_error) else f"{text}; {check}"
+            return f"{text}." if self.max_error <= 1e-3 else f"{text}; {check}"
         if not all(map(math.isfinite, shares)):
             return f"{count} block{s}: the shares of the skip are not all finite; {check}"
         low, high = f"{100 * min(shares):.0f}%", f"{100 * max(shares):.0f}%"

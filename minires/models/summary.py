@@ -10,6 +10,7 @@ import numpy as np
 
 from minires import nn
 from minires.autograd import Tensor, no_grad
+from minires.nn.modes import evaluating
 from minires.table import format_table, html_table
 
 __all__ = ["LayerSummary", "Summary", "summary"]
@@ -100,15 +101,12 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     for name, module in model.named_modules():
         if not list(module.children()) or _own_parameters(module):
             handles.append(module.register_forward_hook(_recorder(name, layers)))
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        with no_grad():
-            model.eval()(Tensor(np.zeros(shape, _dtype_of(model))))
+        with evaluating(model), no_grad():
+            model(Tensor(np.zeros(shape, _dtype_of(model))))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     return Summary(
         type(model).__name__,
         shape,

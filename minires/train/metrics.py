@@ -9,6 +9,7 @@ import minires.functional as F
 from minires import nn
 from minires.autograd import Tensor, no_grad
 from minires.data import DataLoader
+from minires.nn.modes import evaluating
 
 __all__ = ["Evaluation", "errors", "evaluate"]
 
@@ -49,22 +50,16 @@ def evaluate(
         model: gives logits (N, classes); its mode is put back afterwards.
         arrays: images (N, ...) and labels (N,).
         loss: a mean over the batch.
-        batch_size: how many images at a time; changes the time and the memory only.
+        batch_size: images at a time; changes time, memory, and the last digits of the loss.
 
     Returns:
         The mean loss and the error in percent.
     """
-    modes = [(module, module.training) for module in model.modules()]
     total, wrong, count = 0.0, 0, 0
-    model.eval()
-    try:
-        with no_grad():
-            for x, y in DataLoader(arrays, batch_size=min(batch_size, max(1, len(arrays[1])))):
-                output = model(x)
-                total += float(loss(output, y)) * len(y)
-                wrong += errors(output, y)
-                count += len(y)
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(model), no_grad():
+        for x, y in DataLoader(arrays, batch_size=min(batch_size, max(1, len(arrays[1])))):
+            output = model(x)
+            total += float(loss(output, y)) * len(y)
+            wrong += errors(output, y)
+            count += len(y)
     return Evaluation(total / count, 100.0 * wrong / count)
