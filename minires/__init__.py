@@ -29,7 +29,7 @@ from minires.kernels import get_num_threads, set_num_threads
 from minires.rng import manual_seed
 
 if TYPE_CHECKING:
-    from minires import data, experiments, flow, models, nn, optim, train, viz
+    from minires import check, data, experiments, flow, models, nn, optim, train, viz
 
 __version__ = "0.1.0"
 
@@ -37,6 +37,7 @@ __all__ = [
     "Tensor",
     "arange",
     "cat",
+    "check",
     "data",
     "detect_anomaly",
     "enable_grad",
@@ -66,7 +67,7 @@ __all__ = [
     "zeros",
 ]
 
-_LATER = ("data", "experiments", "flow", "models", "nn", "optim", "train", "viz")
+_LATER = ("check", "data", "experiments", "flow", "models", "nn", "optim", "train", "viz")
 
 
 def __getattr__(name: str) -> ModuleType:

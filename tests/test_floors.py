@@ -23,10 +23,12 @@ MAX_LINES = 420
 FLOORS = [
     ("errors",),
     ("device", "rng", "table"),
+    ("result",),
     ("kernels",),
     ("autograd",),
     ("functional", "creation"),
-    ("nn", "optim", "data"),
+    ("nn",),
+    ("optim", "data", "check"),
     ("models", "train"),
     ("flow",),
     ("viz",),
@@ -37,8 +39,8 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 # Results draw themselves: .plot() imports the floor above, when it is called.
-LAZY_EXCEPTIONS = {("flow/result.py", "viz")}
-PLAIN_DATA_ONLY = ("flow", "train", "models", "nn", "autograd")  # what viz must not know
+LAZY_EXCEPTIONS = {("result.py", "viz")}
+PLAIN_DATA_ONLY = ("flow", "check", "train", "models", "nn", "autograd")  # what viz must not know
 
 
 class Import(NamedTuple):
@@ -128,8 +130,8 @@ def test_a_floor_imports_only_from_lower_or_equal_ones(path: Path) -> None:
         ("kernels/conv.py", "import minires", ["*"]),
         ("kernels/conv.py", "from minires import Tensor", ["*"]),
         ("kernels/conv.py", "from . import pool", ["."]),
-        ("flow/result.py", "def f():\n    from minires import viz", []),
-        ("flow/result.py", "from minires import viz", ["viz"]),
+        ("result.py", "def f():\n    from minires import viz", []),
+        ("result.py", "from minires import viz", ["viz"]),
         ("flow/ledger.py", "def f():\n    from minires import viz", ["viz"]),
         ("flow/ledger.py", "from minires import nn\nimport minires.functional as F", []),
         ("cli/main.py", "from minires import __version__", []),
@@ -238,6 +240,8 @@ def test_every_module_has_a_docstring() -> None:
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_every_public_function_and_class_has_a_docstring(path: Path) -> None:
     definitions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    if path.parent.name == "mistakes":  # a wrong gradient is explained by the title beside it
+        definitions = ast.ClassDef
     undocumented = [
         node.name
         for node in ast.parse(path.read_text(encoding="utf-8")).body

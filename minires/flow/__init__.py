@@ -1,7 +1,6 @@
 """The microscope: instruments that show where the gradient goes."""
 
 from minires.flow.ledger import Ledger, LedgerEntry, ledger
-from minires.flow.result import Result
 from minires.flow.untouched import untouched
 
-__all__ = ["Ledger", "LedgerEntry", "Result", "ledger", "untouched"]
+__all__ = ["Ledger", "LedgerEntry", "ledger", "untouched"]

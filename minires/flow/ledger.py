@@ -24,9 +24,9 @@ from minires import nn
 from minires.autograd import Tensor, enable_grad, grad
 from minires.device import array_module, to_numpy
 from minires.errors import ContractError, ShapeError
-from minires.flow.result import Result
 from minires.flow.untouched import untouched
 from minires.functional.shape import alias
+from minires.result import Result
 
 __all__ = ["Ledger", "LedgerEntry", "ledger"]
 

@@ -1,4 +1,4 @@
-"""What every instrument returns: data first, and ways to look at it."""
+"""What every instrument and checker returns: data first, and ways to look at it."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ class Result:
         """One sentence that says what the result shows: also the alternative text of the figure."""
         raise NotImplementedError
 
+    def details(self) -> list[str]:
+        """What else there is to say, a line each."""
+        return []
+
     def table(self) -> str:
         """The result as a table in plain text."""
         return format_table(*self.rows())
@@ -47,15 +51,16 @@ class Result:
         return figure
 
     def __str__(self) -> str:
-        return f"{self.caption()}\n{self.table()}"
+        return "\n".join([self.caption(), self.table(), *self.details()])
 
     def _repr_html_(self) -> str:
         from minires import viz
 
         svg = viz.figure_svg(self.plot(), prefix=f"r{id(self):x}")
         text = html.escape(self.caption(), quote=True)
+        details = "".join(f"<p>{html.escape(line)}</p>" for line in self.details())
         return (
             f'<figure style="margin:0"><div role="img" aria-label="{text}">{svg}</div>'
-            f"<figcaption>{html.escape(self.caption())}</figcaption></figure>"
+            f"<figcaption>{html.escape(self.caption())}</figcaption></figure>{details}"
             f"<details><summary>Numbers</summary>{html_table(*self.rows())}</details>"
         )
