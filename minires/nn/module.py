@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from minires.autograd import guard
-from minires.autograd.tensor import Handle, Tensor
+from minires.autograd.grad_mode import recording
+from minires.autograd.tensor import Tensor
 from minires.creation import tensor as make_tensor
 from minires.device import is_array, to_device
 from minires.errors import DTypeError, MiniresError, ShapeError, StateError
+from minires.nn.hooks import BackwardHooks, Hooked
 
 __all__ = ["LoadResult", "Module", "Parameter"]
 
@@ -41,7 +43,7 @@ class LoadResult(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Hooked):
     """Base of all layers and networks.
 
     Parameters and modules that are assigned as attributes are found again by name, in the order of
@@ -62,12 +64,11 @@ class Module:
     _parameters: dict[str, Parameter | None]  # None: a name that is kept free
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module]
-    _forward_hooks: dict[int, Any]
-    _forward_pre_hooks: dict[int, Any]
 
     def __init__(self) -> None:
-        for name in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks"):
+        for name in ("_parameters", "_buffers", "_modules"):
             object.__setattr__(self, name, {})
+        self._start_hooks()
         self.training = True
 
     def forward(self, *inputs: Any) -> Any:
@@ -80,12 +81,16 @@ class Module:
                 changed = pre_hook(self, inputs)
                 if changed is not None:
                     inputs = changed if isinstance(changed, tuple) else (changed,)
+            backward = None
+            if (self._backward_hooks or self._backward_pre_hooks) and recording.get():
+                backward = BackwardHooks(self)
+                inputs = backward.enter(inputs)
             out = self.forward(*inputs, **options)
             for hook in list(self._forward_hooks.values()):
                 changed = hook(self, inputs, out)
                 if changed is not None:
                     out = changed
-            return out
+            return out if backward is None else backward.leave(out)
         except MiniresError as error:
             self._note_place(error)
             raise
@@ -356,16 +361,6 @@ class Module:
             if grad is not None:
                 tensor.grad = Tensor(convert(grad._data))
         return self
-
-    # --- hooks ---
-
-    def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call ``hook(module, inputs, output)`` after forward; a returned value replaces output."""
-        return Handle(self._forward_hooks, hook)
-
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
-        """Call ``hook(module, inputs)`` before forward; a returned value replaces the inputs."""
-        return Handle(self._forward_pre_hooks, hook)
 
     # --- text ---
 
