@@ -4,6 +4,7 @@ Nothing here needs a display or touches pyplot; matplotlib is imported by the fi
 """
 
 from minires.viz.figures import gradient_flow, ledger_figure, training_curves
+from minires.viz.gradcheck import gradcheck_figure
 from minires.viz.report import compare_report, figure_png, figure_svg
 from minires.viz.tables import summary_rows
 
@@ -11,6 +12,7 @@ __all__ = [
     "compare_report",
     "figure_png",
     "figure_svg",
+    "gradcheck_figure",
     "gradient_flow",
     "ledger_figure",
     "summary_rows",

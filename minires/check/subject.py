@@ -1,0 +1,198 @@
+"""What is checked: a function of float64 arrays, whatever the caller gave.
+
+A :class:`Subject` runs the caller's function at any point, with or without a graph.
+:class:`Gradients` is the same for the function's gradients, so that the one check serves first and
+second derivatives.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from minires.autograd import Tensor, enable_grad, grad, no_grad
+from minires.device import is_array
+from minires.errors import DTypeError, UsageError, describe
+from minires.nn import Module
+
+__all__ = ["Arrays", "Gradients", "Subject"]
+
+Arrays = list[np.ndarray]
+
+
+class Subject:
+    """A function and the point at which it is checked.
+
+    Attributes:
+        name: of the function, for the report.
+        names: of the inputs that are checked.
+        point: their values, as float64 arrays of their own.
+    """
+
+    order = 1
+
+    def __init__(self, fn: Callable[..., Any], inputs: Any, caller: str):
+        if not callable(fn):
+            raise UsageError(f"{caller}: fn must be callable, not {type(fn).__name__}.")
+        self.caller = caller
+        self.given = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
+        self.module: Module | None = None
+        self.fn = fn
+        if isinstance(fn, Module):  # a copy: nothing is left behind in the caller's model
+            self.fn = self.module = copy.deepcopy(fn).to("float64")
+        self.name = _name_of(fn)
+        self.places = _checked_places(self.given)
+        names = _parameter_names(fn, len(self.given))
+        self.names = [names[place] for place in self.places]
+        self.point = [_float64(self.given[place]) for place in self.places]
+        self.parameters: list[Tensor] = []
+        if self.module is not None:
+            for name, parameter in self.module.named_parameters():
+                if parameter.requires_grad:
+                    self.names.append(name)
+                    self.parameters.append(parameter)
+                    self.point.append(parameter.data.copy())
+        if not self.point:
+            raise UsageError(
+                f"{caller}: none of the {len(self.given)} inputs is a floating-point array or "
+                "tensor, so there is nothing to differentiate by. Integers stay as they are."
+            )
+
+    def run(self, point: Sequence[np.ndarray], record: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """Outputs and leaves at ``point``; without ``record`` there is no graph."""
+        xs = [Tensor(array.copy(), requires_grad=record) for array in point[: len(self.places)]]
+        arguments = [_constant(value) for value in self.given]
+        for place, x in zip(self.places, xs, strict=True):
+            arguments[place] = x
+        for parameter, array in zip(self.parameters, point[len(xs) :], strict=True):
+            parameter.data = array.copy()
+        leaves = [*xs, *self.parameters]
+        with enable_grad() if record else no_grad():
+            outputs = self._outputs(self.fn(*arguments))
+        for name, leaf, array in zip(self.names, leaves, point, strict=True):
+            if not np.array_equal(leaf.data, array, equal_nan=True):
+                raise UsageError(
+                    f"{self.caller} of {self.name}: the function changes its input {name} in "
+                    "place, so there is no point at which to differentiate. Work on a copy."
+                )
+        return outputs, leaves
+
+    def _outputs(self, result: Any) -> list[Tensor]:
+        if isinstance(result, Mapping):
+            result = list(result.values())
+        parts = result if isinstance(result, tuple | list) else [result]
+        outputs = [x for x in parts if isinstance(x, Tensor) and x.dtype.kind == "f"]
+        if not outputs:
+            raise UsageError(
+                f"{self.caller} of {self.name}: the function must return a tensor (or several), "
+                f"but it returned {type(result).__name__}. Call it on tensors, and make its output "
+                "by operations that are recorded."
+            )
+        for out in outputs:
+            if out.dtype != np.float64:
+                raise DTypeError(
+                    f"{self.caller} of {self.name}: float64 came in and {out.dtype} came out, "
+                    "whose rounding hides the differences.\n"
+                    f"  {describe(out=out)}\n"
+                    "  Look for a cast, or for float32 constants and weights, in the function."
+                )
+        return outputs
+
+    def values(self, point: Sequence[np.ndarray]) -> Arrays:
+        """The outputs at ``point``, as arrays, by the ordinary way through the function."""
+        return [out.data for out in self.run(point, record=False)[0]]
+
+
+class Gradients(Subject):
+    """The gradients of another subject, as a function of its inputs and of the cotangents.
+
+    With ``record`` they come from a backward pass under ``create_graph``, without it from an
+    ordinary one: the check holds the two ways of running a backward method together as well.
+    """
+
+    order = 2
+
+    def __init__(self, first: Subject, grad_outputs: Sequence[Any] | None, rng: Any):
+        self.first, self.name, self.caller = first, first.name, first.caller
+        outputs = first.values(first.point)
+        if grad_outputs is None:
+            cotangents = [rng.standard_normal(out.shape) for out in outputs]
+        else:
+            cotangents = [_float64(value) for value in grad_outputs]
+        shapes, needed = [c.shape for c in cotangents], [out.shape for out in outputs]
+        if shapes != needed:
+            raise UsageError(
+                f"{first.caller}: grad_outputs have shapes {shapes}, but the outputs {needed}."
+            )
+        of = [f"grad_out[{i}]" for i in range(len(outputs))] if len(outputs) > 1 else ["grad_out"]
+        self.names = [*first.names, *of]
+        self.point = [*first.point, *(np.asarray(c) for c in cotangents)]
+
+    def run(self, point: Sequence[np.ndarray], record: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """The gradients at ``point`` and the leaves they were taken from."""
+        split = len(self.first.point)
+        outputs, leaves = self.first.run(point[:split], record=True)
+        cotangents = [Tensor(array.copy(), requires_grad=record) for array in point[split:]]
+        reached = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.node is not None]
+        found: Sequence[Tensor | None] = [None] * len(leaves)
+        if reached:
+            found = grad(
+                [out for out, _ in reached],
+                leaves,
+                grad_outputs=[cotangent for _, cotangent in reached],
+                create_graph=record,
+                allow_unused=True,
+            )
+        gradients = [
+            Tensor(np.zeros(leaf.shape)) if g is None else g
+            for leaf, g in zip(leaves, found, strict=True)
+        ]
+        return gradients, [*leaves, *cotangents]
+
+
+def _checked_places(given: Sequence[Any]) -> list[int]:
+    """Tensors that require grad; if there is none, everything of floating-point numbers."""
+    asked = [i for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
+    if asked:
+        return asked
+    arrays = ((i, x.data if isinstance(x, Tensor) else x) for i, x in enumerate(given))
+    return [i for i, x in arrays if is_array(x) and x.dtype.kind == "f"]
+
+
+def _float64(value: Any) -> np.ndarray:
+    data = value.data if isinstance(value, Tensor) else value
+    return np.array(data, dtype=np.float64)
+
+
+def _constant(value: Any) -> Any:
+    """An input that is not checked: floating-point numbers as float64, the rest as it is."""
+    data = value.data if isinstance(value, Tensor) else value
+    if not (is_array(data) and data.dtype.kind == "f"):
+        return value
+    return Tensor(_float64(data)) if isinstance(value, Tensor) else _float64(data)
+
+
+def _name_of(fn: Any) -> str:
+    owner = getattr(fn, "__self__", None)
+    if isinstance(owner, type):  # MyFunction.apply
+        return owner.__name__
+    name = getattr(fn, "__name__", type(fn).__name__)
+    return "the function" if name == "<lambda>" else name
+
+
+def _parameter_names(fn: Any, count: int) -> list[str]:
+    """The names of the first ``count`` parameters, as far as they can be found out."""
+    owner: Any = getattr(fn, "__self__", None)
+    function_class = isinstance(owner, type) and hasattr(owner, "forward")
+    source = owner.forward if function_class else getattr(fn, "forward", fn)
+    try:
+        parameters = list(inspect.signature(source).parameters.values())
+    except (TypeError, ValueError):  # some built-in functions have no signature
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    names = names[1:] if function_class else names  # ctx is none of the inputs
+    return [names[i] if i < len(names) else f"input {i}" for i in range(count)]
