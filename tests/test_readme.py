@@ -1,11 +1,13 @@
 """The README's Python runs, and prints what the README says it prints."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -34,6 +36,24 @@ def test_ten_lines_of_python_print_the_ledger_that_the_readme_shows() -> None:
     # Another BLAS rounds differently in the last digits.
     np.testing.assert_allclose(numbers(run.stdout), numbers(shown), rtol=0.01, atol=0.005)
     assert len(numbers(shown)) == 12
+
+
+@pytest.mark.parametrize("marker", ["gradcheck", "diagnose"])
+def test_the_checks_of_a_gradient_print_what_the_readme_shows(marker: str) -> None:
+    code, shown = block(marker, "python"), block(marker, "text")
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    assert run.returncode == 0, run.stderr
+
+    def words(text: str) -> list[str]:  # steps and last digits depend on the processor
+        return re.sub(r"[-+]?\d[\d.e+-]*", "0", text).split()
+
+    assert words(run.stdout) == words(shown)
 
 
 def test_images_are_there() -> None:

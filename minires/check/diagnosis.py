@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
+from textwrap import wrap
 
 from minires.check.mistakes import Mistake
 
@@ -88,7 +89,9 @@ class Diagnosis:
     def __str__(self) -> str:
         lines = [self.verdict]
         for heading, text in self._parts():
-            lines += ["", heading, *("  " + line for line in text.splitlines())]
+            lines += ["", heading]
+            for line in text.splitlines():
+                lines += wrap(line, 96, initial_indent="  ", subsequent_indent="  ")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -8,9 +8,7 @@ __all__ = ["fold", "heat_text"]
 
 # From nothing to a wrong gradient: the last two stand for errors above what is allowed.
 LEVELS = ((1e-3, "·"), (1e-1, "░"), (1.0, "▒"), (1e3, "▓"), (np.inf, "█"))
-KEY = (
-    "· to 0.001  ░ to 0.1  ▒ to 1  ▓ wrong  █ more than 1000 times  blank: not looked at, or a kink"
-)
+KEY = "· up to 0.001, ░ 0.1, ▒ 1; wrong: ▓ up to 1000, █ more; blank: not looked at, or a kink"
 
 
 def fold(x: np.ndarray, most: int = 48) -> np.ndarray:
