@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral
 from typing import Any
 
@@ -9,11 +10,35 @@ import numpy as np
 
 from minires.autograd.tensor import Tensor
 from minires.device import is_array, to_device
-from minires.errors import DTypeError
+from minires.errors import DTypeError, GraphError, ShapeError, UsageError
 from minires.functional.shape import given_shape
+from minires.kernels.checks import number, numbers
 from minires.rng import default_generator
 
 __all__ = ["arange", "full", "ones", "rand", "randn", "tensor", "zeros"]
+
+
+def _lengths(name: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
+    """The shape that was given, in one of two ways, to the function of this name."""
+    lengths = given_shape(shape, name)
+    if min(lengths, default=0) < 0:
+        raise ShapeError(f"{name}: the lengths of a shape must be 0 or more, not {lengths}.")
+    return lengths
+
+
+def _real(name: str, dtype: Any) -> np.dtype[Any]:
+    """``dtype`` as NumPy's, if it is one of real numbers or booleans."""
+    found: np.dtype[Any] | None
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.kind not in "fiub":
+        raise DTypeError(
+            f"{name}: {dtype!r} is no dtype of real numbers; take 'float32', 'float64', 'int64' or "
+            "'bool'."
+        )
+    return found
 
 
 def _make(array: Any, device: str | None, requires_grad: bool) -> Tensor:
@@ -43,16 +68,21 @@ def tensor(
     (dtype('int64'), dtype('float64'))
     """
     raw = data._data if isinstance(data, Tensor) else data
+    if dtype is not None:
+        dtype = _real("tensor", dtype)
     if is_array(raw) or isinstance(raw, np.generic):
-        array = (
-            np.array(raw, dtype) if isinstance(raw, np.generic) else raw.astype(dtype or raw.dtype)
-        )
+        array = numbers(raw, "tensor")
+        array = array.astype(dtype or array.dtype)
     else:
-        array = np.array(raw, dtype=dtype)
-        if dtype is None and array.dtype == np.float64:
-            array = array.astype(np.float32)
-        if array.dtype.kind not in "fiub":
-            raise DTypeError(f"tensor: cannot make numbers of {type(data).__name__}.")
+        try:
+            array = numbers(raw, "tensor")
+        except GraphError:
+            raise GraphError(
+                "tensor: a copy of tensors that require grad would leave the graph without a word; "
+                "write mr.stack([...]), or detach() them."
+            ) from None
+        narrow = np.float32 if array.dtype == np.float64 else array.dtype
+        array = array.astype(dtype or narrow)
     if device is not None:
         array = to_device(array, device)
     return Tensor(array, requires_grad=requires_grad)
@@ -66,14 +96,14 @@ def zeros(
     >>> zeros(2, 3).shape
     (2, 3)
     """
-    return _make(np.zeros(given_shape(shape), dtype), device, requires_grad)
+    return _make(np.zeros(_lengths("zeros", shape), _real("zeros", dtype)), device, requires_grad)
 
 
 def ones(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of ones."""
-    return _make(np.ones(given_shape(shape), dtype), device, requires_grad)
+    return _make(np.ones(_lengths("ones", shape), _real("ones", dtype)), device, requires_grad)
 
 
 def full(
@@ -85,7 +115,9 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A tensor filled with ``value``."""
-    return _make(np.full(shape, value, dtype), device, requires_grad)
+    number(value, "full: value")
+    filled = np.full(_lengths("full", (shape,)), value, _real("full", dtype))
+    return _make(filled, device, requires_grad)
 
 
 def arange(
@@ -96,8 +128,25 @@ def arange(
     >>> arange(3), arange(0.0, 1.0, 0.5)
     (tensor([0, 1, 2]), tensor([0. , 0.5]))
     """
+    if not 1 <= len(bounds) <= 3:
+        raise UsageError(f"arange: takes stop, or start, stop and perhaps step, not {bounds}.")
+    for bound in bounds:
+        number(bound, "arange: a bound")
+    start, end, step = (0, *bounds, 1) if len(bounds) == 1 else (*bounds, 1)[:3]
+    if step == 0:
+        raise UsageError(f"arange: the step must not be 0, as it is in {bounds}.")
+    if not all(math.isfinite(bound) for bound in bounds):
+        raise UsageError(f"arange: the bounds must be finite, which {bounds} are not.")
+    if (end - start) * step < 0:
+        raise UsageError(f"arange: steps of {step} lead away from {end}; give the step its sign.")
     if dtype is None:
         dtype = np.int64 if all(isinstance(b, Integral) for b in bounds) else np.float32
+    dtype = _real("arange", dtype)
+    if dtype.kind in "iu" and any(bound != int(bound) for bound in bounds):
+        raise UsageError(
+            f"arange: whole numbers need whole bounds, not {bounds}.\n"
+            "  Leave dtype out, and convert the result if it is to be cut off: .to('int64')."
+        )
     return _make(np.arange(*bounds, dtype=dtype), device, requires_grad)
 
 
@@ -105,14 +154,13 @@ def randn(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Normal random numbers of mean 0 and standard deviation 1, from the default generator."""
-    draw = default_generator().standard_normal(given_shape(shape)).astype(dtype)
-    return _make(draw, device, requires_grad)
+    lengths, dtype = _lengths("randn", shape), _real("randn", dtype)
+    return _make(default_generator().standard_normal(lengths).astype(dtype), device, requires_grad)
 
 
 def rand(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """Random numbers spread evenly over 0 to 1, from the default generator."""
-    return _make(
-        default_generator().random(given_shape(shape)).astype(dtype), device, requires_grad
-    )
+    lengths, dtype = _lengths("rand", shape), _real("rand", dtype)
+    return _make(default_generator().random(lengths).astype(dtype), device, requires_grad)

@@ -16,6 +16,7 @@ __all__ = [
     "DeviceError",
     "GraphError",
     "GraphFreedError",
+    "IndexingError",
     "MiniresError",
     "SavedArrayChangedError",
     "ShapeError",
@@ -31,6 +32,10 @@ class MiniresError(Exception):
 
 class ShapeError(MiniresError, ValueError):
     """Arrays whose shapes do not fit the operation, or each other."""
+
+
+class IndexingError(MiniresError, IndexError):
+    """An index that names what is not there, or that is none."""
 
 
 class DTypeError(MiniresError, TypeError):

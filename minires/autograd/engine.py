@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -22,7 +22,7 @@ from minires.autograd.grad_mode import enable_grad, no_grad
 from minires.autograd.node import Node
 from minires.autograd.tensor import Tensor
 from minires.device import Array, array_module, is_array
-from minires.errors import GraphError, ShapeError, describe
+from minires.errors import DTypeError, GraphError, ShapeError, describe
 from minires.kernels import ladder
 from minires.kernels.parallel import one_blas_thread
 
@@ -49,7 +49,7 @@ def backward(
 ) -> None:
     """Add d tensor / d leaf to ``leaf.grad`` for every leaf that ``tensor`` depends on."""
     node = _node_of(tensor, "backward()")
-    seed = _seed(tensor, gradient, create_graph)
+    seed = _seed("backward", tensor, gradient, create_graph)
     keep = create_graph if retain_graph is None else retain_graph
     _run([(node, seed)], None, keep, create_graph)
 
@@ -85,17 +85,18 @@ def grad(
     >>> first.item(), second.item()
     (27.0, 18.0)
     """
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    outputs, inputs = _tensors("outputs", outputs), _tensors("inputs", inputs)
     given: list[Any]
-    if grad_outputs is None or isinstance(grad_outputs, Tensor) or hasattr(grad_outputs, "dtype"):
+    if hasattr(grad_outputs, "dtype") or not isinstance(grad_outputs, Iterable):
         given = [grad_outputs] * len(outputs)
     else:
         given = list(grad_outputs)
     if len(given) != len(outputs):
-        raise GraphError(f"grad: {len(outputs)} outputs but {len(given)} grad_outputs.")
+        raise GraphError(
+            f"grad: {len(outputs)} outputs but {len(given)} grad_outputs; give one for each."
+        )
     roots = [
-        (_node_of(output, "grad()"), _seed(output, g, create_graph))
+        (_node_of(output, "grad()"), _seed("grad", output, g, create_graph))
         for output, g in zip(outputs, given, strict=True)
     ]
     targets = [_node_of(x, "grad() with respect to it") for x in inputs]
@@ -112,6 +113,19 @@ def grad(
     return tuple(results)
 
 
+def _tensors(name: str, given: Any) -> list[Tensor]:
+    """One tensor, or several, as a list."""
+    several = isinstance(given, Iterable) and not isinstance(given, Tensor)
+    tensors = list(given) if several else [given]
+    for x in tensors:
+        if not isinstance(x, Tensor):
+            raise DTypeError(
+                f"grad: {name} must be a tensor or several of them, not {type(x).__name__}.\n"
+                f"  {describe(**{name: x})}"
+            )
+    return tensors
+
+
 def _node_of(tensor: Tensor, what: str) -> Node:
     if tensor.node is None:
         raise GraphError(
@@ -122,22 +136,23 @@ def _node_of(tensor: Tensor, what: str) -> Node:
     return tensor.node
 
 
-def _seed(tensor: Tensor, gradient: Any, create_graph: bool) -> Any:
+def _seed(name: str, tensor: Tensor, gradient: Any, create_graph: bool) -> Any:
     """The gradient that a pass starts from: an array, or a Tensor under ``create_graph``."""
     data = tensor._data
     if gradient is None:
         if data.size != 1:
             raise GraphError(
-                f"backward of a tensor of shape {tensor.shape} needs a gradient of that shape, "
-                "since only a single number has a gradient by itself. Pass gradient=..., or reduce "
-                "it first, with .sum() or a loss."
+                f"{name} of a tensor of shape {tensor.shape} needs a gradient of that shape, "
+                "since only a single number has a gradient by itself. Pass "
+                f"{'gradient' if name == 'backward' else 'grad_outputs'}=..., or reduce it first, "
+                "with .sum() or a loss."
             )
         seed = array_module(data).ones_like(data)
         return Tensor._wrap(seed, None) if create_graph else seed
     array = gradient._data if isinstance(gradient, Tensor) else gradient
     if getattr(array, "shape", None) != data.shape:
         raise ShapeError(
-            "backward: the gradient must have the shape of the tensor.\n"
+            f"{name}: the gradient must be a tensor or an array of the shape of the tensor.\n"
             f"  {describe(tensor=data, gradient=array)}"
         )
     array = array.astype(data.dtype, copy=False)
@@ -276,8 +291,8 @@ def _call_hooks(node: Node, grad: Any) -> Any:
             after = after if isinstance(after, Tensor) else Tensor(after)
             if after.shape != node.shape:
                 raise ShapeError(
-                    f"A gradient hook returned shape {after.shape} for a gradient of shape "
-                    f"{node.shape}."
+                    f"register_hook: the hook returned shape {after.shape} for a gradient of "
+                    f"shape {node.shape}. Return the gradient to put in its place, or None."
                 )
             after = after.to(node.dtype)
             grad = after if isinstance(grad, Tensor) else after._data

@@ -7,6 +7,7 @@ they are declared at the end of the class so that readers and type checkers know
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from minires.autograd.node import Leaf, Node
 from minires.device import Array, device_of, is_array, to_numpy
-from minires.errors import DTypeError, GraphError, ShapeError
+from minires.errors import DTypeError, GraphError, ShapeError, UsageError
+from minires.kernels.checks import compared, normal_dim, numbers
 
 __all__ = ["Handle", "Tensor"]
 
@@ -32,6 +34,16 @@ class Handle:
     def remove(self) -> None:
         """Take the hook off; a second call does nothing."""
         self._hooks.pop(self._key, None)
+
+
+def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], Tensor]:
+    """A comparison, element by element; its result has no gradient."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        result = compared(compare, self._data, _raw(other))
+        return Tensor._wrap(result if is_array(result) else np.asarray(result), None)
+
+    return method
 
 
 class Tensor:
@@ -62,7 +74,7 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data._data
-        self._data = data if is_array(data) else np.asarray(data)
+        self._data = numbers(data, "Tensor")
         self.node = self._frozen = None
         if requires_grad:
             self.requires_grad_()
@@ -89,13 +101,10 @@ class Tensor:
 
     @data.setter
     def data(self, data: Array) -> None:
-        self._data = data._data if isinstance(data, Tensor) else data
+        if not self.is_leaf:
+            raise self._no_leaf("data: only a leaf can be given other data")
+        self._data = numbers(_raw(data), "data")
         if self.node is not None:
-            if not isinstance(self.node, Leaf):
-                raise GraphError(
-                    "Only a leaf can be given other data: this tensor is the result of "
-                    f"{self.node.name}. Use detach() to leave the graph."
-                )
             self.node.shape, self.node.dtype = self._data.shape, self._data.dtype
 
     @property
@@ -110,7 +119,7 @@ class Tensor:
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the length of one dimension."""
-        return self._data.shape if dim is None else self._data.shape[dim]
+        return self.shape if dim is None else self.shape[normal_dim("size", self.ndim, dim)]
 
     def numel(self) -> int:
         """The number of elements."""
@@ -138,7 +147,10 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number."""
         if self._data.size != 1:
-            raise ShapeError(f"item() needs one element; this tensor has shape {self.shape}.")
+            raise ShapeError(
+                f"item() needs one element; this tensor has shape {self.shape}. Reduce it first, "
+                "with .sum() or .mean(); a condition, with .data.all() or .data.any()."
+            )
         return self._data.item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
@@ -161,15 +173,15 @@ class Tensor:
         if value and self.node is None:
             if self._data.dtype.kind != "f":
                 raise DTypeError(
-                    f"Only floating-point tensors can require grad, not {self._data.dtype}. "
-                    "Convert it first, with .to('float32')."
+                    f"requires_grad: only floating-point tensors can have a gradient, not "
+                    f"{self.dtype} of shape {self.shape}. Convert it first, with .to('float32')."
                 )
             # Thawed, it is the same place in graphs recorded before, and keeps its gradient.
             self.node, self._frozen = self._frozen or Leaf(self._data), None
             self.node.shape, self.node.dtype = self._data.shape, self._data.dtype
         elif not value and self.node is not None:
             if not isinstance(self.node, Leaf):
-                raise GraphError("Only a leaf can stop requiring grad; use detach() elsewhere.")
+                raise self._no_leaf("requires_grad_: only a leaf can stop requiring grad")
             self.node, self._frozen = None, self.node
         return self
 
@@ -189,12 +201,17 @@ class Tensor:
         place = self.node or self._frozen
         if place is None:
             if value is not None:
-                raise GraphError("A tensor that does not require grad has no place for one.")
+                raise GraphError(
+                    f"grad: this tensor of shape {self.shape} does not require grad and has no "
+                    "place for one. Call requires_grad_() first."
+                )
             return
         if value is not None and not isinstance(value, Tensor):
             value = Tensor(value)
         if value is not None and value.shape != self.shape:
-            raise GraphError(f"grad of shape {value.shape} for a tensor of shape {self.shape}.")
+            raise GraphError(
+                f"grad of shape {value.shape} for a tensor of shape {self.shape}; they must agree."
+            )
         place.grad = value
 
     def detach(self) -> Tensor:
@@ -216,6 +233,8 @@ class Tensor:
         >>> x.grad
         tensor([20., 40.], dtype=float64)
         """
+        if not callable(hook):
+            raise UsageError(f"register_hook() needs a function of the gradient, not {hook!r}.")
         node = self._place("register_hook()")
         if node.hooks is None:
             node.hooks = {}
@@ -242,9 +261,19 @@ class Tensor:
 
         engine.backward(self, gradient, retain_graph, create_graph)
 
+    def _no_leaf(self, what: str) -> GraphError:
+        made_by = "" if self.node is None else self.node.name
+        return GraphError(
+            f"{what}, and this tensor of shape {self.shape} is the result of {made_by}. "
+            "Use x.detach() for its values outside the graph."
+        )
+
     def _place(self, what: str) -> Node:
         if self.node is None:
-            raise GraphError(f"{what} needs a tensor that requires grad.")
+            raise GraphError(
+                f"{what} needs a tensor that requires grad; this one of shape {self.shape} does "
+                "not. Create it with requires_grad=True."
+            )
         return self.node
 
     # --- Python ---
@@ -267,14 +296,14 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self._data.shape:
-            raise TypeError("A tensor without dimensions has no length.")
+            raise TypeError("len: a tensor without dimensions has no length; use .item().")
         return int(self._data.shape[0])
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self.item())
 
     def __float__(self) -> float:
         return float(self.item())
@@ -285,33 +314,18 @@ class Tensor:
     def __reduce__(self) -> tuple[Any, ...]:
         """What copy.deepcopy and pickle make anew: the values and the gradient, and a new leaf."""
         if not self.is_leaf:
-            assert self.node is not None
-            raise GraphError(
-                f"A result of {self.node.name} cannot be copied together with its graph; "
-                "write x.detach() for its values."
-            )
+            raise self._no_leaf("deepcopy: only a leaf can be copied")
         grad = None if self.grad is None else self.grad._data
         return _rebuild, (type(self), self._data, self.requires_grad, grad)
 
     __hash__ = object.__hash__
 
-    def __eq__(self, other: object) -> Any:
-        return _outside(self._data == _raw(other))
-
-    def __ne__(self, other: object) -> Any:
-        return _outside(self._data != _raw(other))
-
-    def __lt__(self, other: Any) -> Tensor:
-        return _outside(self._data < _raw(other))
-
-    def __le__(self, other: Any) -> Tensor:
-        return _outside(self._data <= _raw(other))
-
-    def __gt__(self, other: Any) -> Tensor:
-        return _outside(self._data > _raw(other))
-
-    def __ge__(self, other: Any) -> Tensor:
-        return _outside(self._data >= _raw(other))
+    __eq__ = _comparison(operator.eq)  # type: ignore[assignment]
+    __ne__ = _comparison(operator.ne)  # type: ignore[assignment]
+    __lt__ = _comparison(operator.lt)
+    __le__ = _comparison(operator.le)
+    __gt__ = _comparison(operator.gt)
+    __ge__ = _comparison(operator.ge)
 
     if TYPE_CHECKING:  # bound by minires.functional; a test holds the two lists equal
 
@@ -340,8 +354,8 @@ class Tensor:
         def sqrt(self) -> Tensor: ...
         def abs(self) -> Tensor: ...
         def relu(self) -> Tensor: ...
-        def softmax(self, dim: int = -1) -> Tensor: ...
-        def log_softmax(self, dim: int = -1) -> Tensor: ...
+        def softmax(self, dim: int = -1, *, dtype: Any = None) -> Tensor: ...
+        def log_softmax(self, dim: int = -1, *, dtype: Any = None) -> Tensor: ...
         def matmul(self, other: Any) -> Tensor: ...
         def sum(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Tensor: ...
         def mean(self, dim: Any = None, keepdim: bool = False, **numpy_names: Any) -> Tensor: ...
@@ -350,7 +364,7 @@ class Tensor:
             dim: Any = None,
             *,
             keepdim: bool = False,
-            correction: int = 1,
+            correction: float | None = 1,
             unbiased: bool | None = None,
             **numpy_names: Any,
         ) -> Tensor: ...
@@ -359,7 +373,7 @@ class Tensor:
             dim: Any = None,
             *,
             keepdim: bool = False,
-            correction: int = 1,
+            correction: float | None = 1,
             unbiased: bool | None = None,
             **numpy_names: Any,
         ) -> Tensor: ...
@@ -373,7 +387,7 @@ class Tensor:
         def maximum(self, other: Any) -> Tensor: ...
         def minimum(self, other: Any) -> Tensor: ...
         def where(self, condition: Any, other: Any) -> Tensor: ...
-        def clamp(self, min: float | None = None, max: float | None = None) -> Tensor: ...
+        def clamp(self, min: Any = None, max: Any = None) -> Tensor: ...
         def sigmoid(self) -> Tensor: ...
         def tanh(self) -> Tensor: ...
         def reshape(self, *shape: Any) -> Tensor: ...
@@ -395,11 +409,6 @@ class Tensor:
 
 def _raw(value: Any) -> Any:
     return value._data if isinstance(value, Tensor) else value
-
-
-def _outside(result: Any) -> Tensor:
-    """The result of a comparison, which has no gradient."""
-    return Tensor._wrap(result if is_array(result) else np.asarray(result), None)
 
 
 def _rebuild(cls: type[Tensor], data: Array, requires_grad: bool, grad: Array | None) -> Tensor:

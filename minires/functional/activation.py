@@ -14,6 +14,8 @@ from minires.functional.arithmetic import exp
 from minires.functional.dtypes import floating
 from minires.functional.reduce import normal_dims, sum
 from minires.functional.selection import Where
+from minires.functional.shape import to
+from minires.kernels.checks import check_arrays, number, whole
 from minires.kernels.special import erf
 from minires.rng import default_generator
 
@@ -32,7 +34,7 @@ __all__ = [
 
 
 class ReLU(Function):
-    """out = max(x, 0);  grad_x = grad_out where out > 0, and 0 elsewhere, also at x = 0."""
+    """out = max(x, 0);  grad_x = grad_out where out > 0, or nan, and 0 elsewhere, also at x = 0."""
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
@@ -43,7 +45,7 @@ class ReLU(Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
         out = ctx.saved("out")
-        return grad_out * ((out._data if isinstance(out, Tensor) else out) > 0)
+        return grad_out * ((out._data if isinstance(out, Tensor) else out) != 0)
 
 
 class LeakyReLU(Function):
@@ -167,6 +169,7 @@ def relu(input: Any) -> Any:
     >>> mr.tensor([-1.0, 0.0, 2.0]).relu()
     tensor([0., 0., 2.])
     """
+    check_arrays("relu", input=input)
     return ReLU.apply(input)
 
 
@@ -177,7 +180,9 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     >>> F.leaky_relu(mr.tensor([-1.0, 2.0]), 0.5)
     tensor([-0.5,  2. ])
     """
-    return LeakyReLU.apply(floating(input), negative_slope=float(negative_slope))
+    check_arrays("leaky_relu", input=input)
+    slope = number(negative_slope, "leaky_relu: negative_slope")
+    return LeakyReLU.apply(floating(input), negative_slope=slope)
 
 
 def sigmoid(input: Any) -> Any:
@@ -187,11 +192,13 @@ def sigmoid(input: Any) -> Any:
     >>> mr.tensor([-1000.0, 0.0]).sigmoid()
     tensor([0. , 0.5])
     """
+    check_arrays("sigmoid", input=input)
     return Sigmoid.apply(floating(input))
 
 
 def tanh(input: Any) -> Any:
     """The hyperbolic tangent, elementwise; grad_x = grad_out * (1 - out^2)."""
+    check_arrays("tanh", input=input)
     return Tanh.apply(floating(input))
 
 
@@ -205,6 +212,7 @@ def gelu(input: Any, approximate: str = "none") -> Any:
     >>> F.gelu(mr.tensor([-1.0, 1.0]))
     tensor([-0.15865526,  0.8413447 ])
     """
+    check_arrays("gelu", input=input)
     if approximate == "none":
         return input * (Erf.apply(input * math.sqrt(0.5)) + 1.0) * 0.5
     if approximate == "tanh":
@@ -215,12 +223,18 @@ def gelu(input: Any, approximate: str = "none") -> Any:
 
 def silu(input: Any) -> Any:
     """x * sigmoid(x), elementwise (also known as swish)."""
+    check_arrays("silu", input=input)
     return input * sigmoid(input)
 
 
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + e^(beta x)) / beta: a smooth ReLU; x itself where beta x is above ``threshold``."""
-    return Softplus.apply(floating(input), beta=float(beta), threshold=float(threshold))
+    check_arrays("softplus", input=input)
+    beta = number(beta, "softplus: beta")
+    threshold = number(threshold, "softplus: threshold")
+    if beta == 0.0:
+        raise UsageError("softplus: beta must not be 0: the result is divided by it.")
+    return Softplus.apply(floating(input), beta=beta, threshold=threshold)
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
@@ -233,29 +247,37 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     >>> sorted(set(F.dropout(mr.ones(100), 0.5).tolist()))
     [0.0, 2.0]
     """
+    check_arrays("dropout", input=input)
+    p = number(p, "dropout: p")
     if not 0.0 <= p <= 1.0:
         raise UsageError(f"dropout: p must be a probability between 0 and 1, got {p}.")
     if not training or p == 0.0:
         return input
-    p, input = float(p), floating(input)
+    input = floating(input)
     data = input._data if isinstance(input, Tensor) else input
     xp = array_module(data)
     kept = xp.asarray(default_generator().random(data.shape) >= p)
     return input * (kept.astype(data.dtype) * (1.0 / (1.0 - p) if p < 1.0 else 0.0))
 
 
-def softmax(input: Any, dim: int = -1) -> Any:
+def softmax(input: Any, dim: int = -1, *, dtype: Any = None) -> Any:
     """e^x / sum e^x along ``dim``, computed after subtracting the maximum.
+
+    With ``dtype`` the input is converted first.
 
     >>> import minires as mr
     >>> mr.tensor([1000.0, 1000.0]).softmax(0)
     tensor([0.5, 0.5])
     """
-    normal_dims("softmax", input.ndim, dim)
+    check_arrays("softmax", input=input)
+    input = input if dtype is None else to(input, dtype)
+    normal_dims("softmax", input.ndim, whole(dim, "softmax: dim"))
     return Softmax.apply(input, dim=dim)
 
 
-def log_softmax(input: Any, dim: int = -1) -> Any:
+def log_softmax(input: Any, dim: int = -1, *, dtype: Any = None) -> Any:
     """x - log sum e^x along ``dim``: the logarithm of softmax, without its underflow."""
-    normal_dims("log_softmax", input.ndim, dim)
+    check_arrays("log_softmax", input=input)
+    input = input if dtype is None else to(input, dtype)
+    normal_dims("log_softmax", input.ndim, whole(dim, "log_softmax: dim"))
     return LogSoftmax.apply(input, dim=dim)

@@ -18,6 +18,7 @@ from minires.device import array_module
 from minires.errors import DTypeError, ShapeError, describe
 from minires.functional.dtypes import floating
 from minires.functional.shape import to, unbroadcast
+from minires.kernels.checks import check_arrays
 
 __all__ = ["abs", "add", "div", "exp", "log", "mul", "neg", "pow", "sqrt", "sub"]
 
@@ -97,7 +98,8 @@ class Div(Function):
 class Pow(Function):
     """out = a^b;  grad_a = grad_out * b * a^(b-1);  grad_b = grad_out * a^b * log(a).
 
-    The exponent of a zero base gets the gradient 0, the limit from the right for b > 0.
+    The exponent of a zero base gets the gradient 0, the limit from the right for b > 0; a negative
+    exponent gets minus infinity.
     """
 
     @staticmethod
@@ -118,7 +120,7 @@ class Pow(Function):
                 slope = b * pow(a, b - 1 + both_zero)
             grad_a = unbroadcast(grad_out * slope, a.shape)
         if need_b:
-            grad_b = unbroadcast(grad_out * pow(a, b) * _log_of_base(a), b.shape)
+            grad_b = unbroadcast(grad_out * pow(a, b) * _log_of_base(a, b), b.shape)
         return grad_a, grad_b
 
 
@@ -176,11 +178,11 @@ class Sqrt(Function):
 
 
 class Abs(Function):
-    """out = |x|;  grad_x = grad_out * sign(x), and 0 at 0."""
+    """out = |x|;  grad_x = grad_out * sign(x), and 0 at 0 and at nan."""
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        ctx.save_constant(sign=array_module(x).sign(x))
+        ctx.save_constant(sign=(x > 0).astype(x.dtype) - (x < 0))
         return array_module(x).abs(x)
 
     @staticmethod
@@ -192,14 +194,17 @@ def _raw(x: Any) -> Any:
     return x._data if isinstance(x, Tensor) else x
 
 
-def _log_of_base(a: Any) -> Any:
-    """log(a), and 0 where a is 0, to keep it finite."""
+def _log_of_base(a: Any, b: Any) -> Any:
+    """log(a), and 0 where a is 0 and b is not negative, to keep 0^b * log(0) finite."""
+    if isinstance(a, int | float) and a:
+        return math.log(a) if a > 0 else math.nan
+    constant = (_raw(a) == 0) & (_raw(b) >= 0)
     if isinstance(a, int | float):
-        return math.log(a) if a > 0 else 0.0 if a == 0 else math.nan
-    return log(a + (_raw(a) == 0))
+        return array_module(constant).where(constant, 0.0, -math.inf).astype(b.dtype)
+    return log(a + constant)
 
 
-def _operand(name: str, x: Any, beside: Any) -> Any:
+def operand(name: str, x: Any, beside: Any) -> Any:
     """``x`` as it takes part beside the other operand, so that float32 stays float32.
 
     NumPy's single numbers become Python's.  Whole numbers, and arrays without dimensions, take the
@@ -212,9 +217,11 @@ def _operand(name: str, x: Any, beside: Any) -> Any:
     dtype = getattr(x, "dtype", None)
     if dtype is None:
         raise DTypeError(
-            f"{name}: {type(x).__name__} is neither a number nor an array or tensor.\n"
+            f"{name}: {type(x).__name__} is neither a real number nor an array or tensor.\n"
             "  Make a tensor of it: mr.tensor(...)."
         )
+    if dtype.kind not in "fiub":
+        check_arrays(name, array=x)
     if isinstance(beside, float) and dtype.kind in "iub":
         return floating(x)
     other = getattr(beside, "dtype", None)
@@ -227,9 +234,19 @@ def _operand(name: str, x: Any, beside: Any) -> Any:
 
 def binary(name: str, function: type[Function], a: Any, b: Any, **options: Any) -> Any:
     """Apply an operation of two broadcast operands; ``name`` is what an error calls it."""
+    if name != "where" and not any(hasattr(x, "dtype") or isinstance(x, list) for x in (a, b)):
+        raise DTypeError(
+            f"{name}: neither {a!r} nor {b!r} is an array or tensor; Python computes with numbers."
+            "\n  Make a tensor of one of them: mr.tensor(...)."
+        )
     try:
-        return function.apply(_operand(name, a, b), _operand(name, b, a), **options)
+        return function.apply(operand(name, a, b), operand(name, b, a), **options)
     except ValueError as error:
+        if "negative integer powers" in str(error):
+            raise DTypeError(
+                f"{name}: whole numbers have no negative whole powers.\n  {describe(a=a, b=b)}\n"
+                "  Make the base floating: a.to('float32')."
+            ) from None
         if isinstance(error, ShapeError) or "broadcast" not in str(error):
             raise
         raise ShapeError(
@@ -277,27 +294,42 @@ def pow(a: Any, exponent: Any) -> Any:
 
 def neg(x: Any) -> Any:
     """-x; grad_x = -grad_out."""
+    _check_numbers("neg", x)
     return Neg.apply(x)
 
 
 def exp(x: Any) -> Any:
     """e^x, elementwise; grad_x = grad_out * e^x."""
+    check_arrays("exp", x=x)
     return Exp.apply(floating(x))
 
 
 def log(x: Any) -> Any:
     """The natural logarithm, elementwise; grad_x = grad_out / x."""
+    check_arrays("log", x=x)
     return Log.apply(floating(x))
 
 
 def sqrt(x: Any) -> Any:
     """The square root, elementwise; grad_x = grad_out / (2 sqrt(x)), infinite at 0."""
+    check_arrays("sqrt", x=x)
     return Sqrt.apply(floating(x))
 
 
 def abs(x: Any) -> Any:
     """|x|, elementwise; grad_x = grad_out * sign(x), with 0 at 0."""
+    _check_numbers("abs", x)
     return Abs.apply(x)
+
+
+def _check_numbers(name: str, x: Any) -> None:
+    """Refuse booleans, which have no sign."""
+    check_arrays(name, x=x)
+    if x.dtype.kind == "b":
+        raise DTypeError(
+            f"{name}: x must hold numbers, not booleans.\n  {describe(x=x)}\n"
+            "  Convert it first: x.to('float32'); the opposite of a condition is x == False."
+        )
 
 
 def swapped(operation: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -11,13 +11,15 @@ from typing import Any
 
 from minires.autograd.engine import Copy
 from minires.autograd.tensor import Tensor
-from minires.functional import activation, arithmetic, linalg, reduce, selection, shape
+from minires.functional import activation, arithmetic, indexing, linalg, reduce, selection, shape
+from minires.kernels.checks import check_arrays
 
 __all__ = ["METHODS"]
 
 
 def _clone(x: Any) -> Any:
     """A copy in memory of its own, through which the gradient goes back."""
+    check_arrays("clone", x=x)
     return Copy.apply(x)
 
 
@@ -50,7 +52,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "__neg__": arithmetic.neg,
     "__matmul__": linalg.matmul,
     "__rmatmul__": arithmetic.swapped(linalg.matmul),
-    "__getitem__": shape.getitem,
+    "__getitem__": indexing.getitem,
     "add": arithmetic.add,
     "sub": arithmetic.sub,
     "mul": arithmetic.mul,

@@ -17,7 +17,8 @@ from minires.functional.dtypes import check_same_dtype
 from minires.functional.padding import pad
 from minires.functional.reduce import sum
 from minires.functional.shape import reshape
-from minires.kernels.geometry import Pair, pair
+from minires.kernels.checks import check_arrays, check_floating, check_image
+from minires.kernels.geometry import Pair, check_groups, pair, pairs
 
 __all__ = ["conv2d", "conv_transpose2d"]
 
@@ -126,6 +127,7 @@ def conv2d(
     >>> F.conv2d(mr.ones(1, 3, 8, 8), mr.ones(4, 3, 3, 3), stride=2, padding=1).shape
     (1, 4, 4, 4)
     """
+    check_arrays("conv2d", input=input, weight=weight)
     check_same_dtype("conv2d", input=input, weight=weight, bias=bias)
     stride, dilation = pair(stride, "conv2d: stride"), pair(dilation, "conv2d: dilation")
     if isinstance(padding, str):
@@ -166,38 +168,42 @@ def conv_transpose2d(
         weight: (C, C_out/groups, KH, KW), the channels the other way round than in conv2d.
         bias: (C_out,) or None.
         stride, padding, dilation, groups: of the convolution whose adjoint this is.
-        output_padding: rows and columns added at the end, smaller than the stride: of the sizes
-            that the convolution would shrink to H, the one to give.
+        output_padding: rows and columns added at the end, smaller than the stride or the dilation:
+            below the stride, it says which of the sizes that the convolution would shrink to H.
 
     Returns:
         (N, C_out, OH, OW), OH = (H-1)*stride - 2*padding + dilation*(KH-1) + output_padding + 1.
 
     Raises:
         ShapeError: channels do not fit, or the output would be empty.
-        UsageError: output_padding is not smaller than the stride.
+        UsageError: output_padding is smaller neither than the stride nor than the dilation.
 
     >>> import minires as mr, minires.functional as F
     >>> F.conv_transpose2d(mr.ones(1, 1, 2, 2), mr.ones(1, 1, 2, 2), stride=2).shape
     (1, 1, 4, 4)
     """
     name = "conv_transpose2d"
+    check_arrays(name, input=input, weight=weight)
     check_same_dtype(name, input=input, weight=weight, bias=bias)
-    S, P = pair(stride, f"{name}: stride"), pair(padding, f"{name}: padding")
-    D, extra = pair(dilation, f"{name}: dilation"), pair(output_padding, f"{name}: output_padding")
-    if input.ndim != 4 or weight.ndim != 4 or input.shape[1] != weight.shape[0]:
+    check_floating(name, input=input, weight=weight, bias=bias)
+    S, P, D = pairs(name, stride=stride, padding=padding, dilation=dilation)
+    extra = pair(output_padding, f"{name}: output_padding")
+    check_groups(name, groups)
+    check_image(name, input.shape, x=input, weight=weight)
+    if weight.ndim != 4 or input.shape[1] != weight.shape[0] or 0 in weight.shape:
         raise ShapeError(
             f"{name}: input must be (N, C, H, W) and weight (C, C_out/groups, KH, KW).\n"
             f"  {describe(input=input, weight=weight)}\n  Check in_channels of this layer."
         )
-    if min(S) < 1 or groups < 1:
-        raise UsageError(f"{name}: stride {S} and groups {groups} must be at least 1.")
     if input.shape[1] % groups:
         raise ShapeError(
             f"{name}: {groups} groups cannot share {input.shape[1]} channels.\n"
             f"  {describe(input=input, weight=weight)}\n  Make in_channels a multiple of groups."
         )
-    if any(not 0 <= e < s for e, s in zip(extra, S, strict=True)):
-        raise UsageError(f"{name}: output_padding {extra} must be from 0 to below stride {S}.")
+    if any(not 0 <= e < max(s, d) for e, s, d in zip(extra, S, D, strict=True)):
+        raise UsageError(
+            f"{name}: output_padding {extra} must be from 0 to below stride {S} or dilation {D}."
+        )
     size = tuple(
         (n - 1) * s - 2 * p + d * (k - 1) + e + 1
         for n, s, p, d, k, e in zip(input.shape[2:], S, P, D, weight.shape[2:], extra, strict=True)
@@ -214,7 +220,13 @@ def conv_transpose2d(
             f"  {describe(weight=weight, bias=bias)}"
         )
     how = dict(stride=S, padding=P, dilation=D, groups=groups)
+    beyond = any(e >= s for e, s in zip(extra, S, strict=True))
+    if beyond:  # convolution would not shrink this size to H: paint all, and crop afterwards
+        size = tuple(n + 2 * p - e for n, p, e in zip(size, P, extra, strict=True))
+        how["padding"] = (0, 0)
     out = Conv2dGradInput.apply(input, weight, x_shape=(input.shape[0], C_out, *size), **how)
+    if beyond:
+        out = pad(out, (-P[1], extra[1] - P[1], -P[0], extra[0] - P[0]))
     return out if bias is None else out + reshape(bias, 1, C_out, 1, 1)
 
 

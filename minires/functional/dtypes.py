@@ -8,6 +8,7 @@ import numpy as np
 
 from minires.errors import DTypeError, describe
 from minires.functional.shape import to
+from minires.kernels.checks import check_arrays
 
 __all__ = ["check_same_dtype", "floating"]
 
@@ -29,6 +30,7 @@ def check_same_dtype(operation: str, **given: Any) -> None:
     >>> check_same_dtype("linear", input=np.ones(2), weight=np.ones(2), bias=None)
     """
     there = {name: x for name, x in given.items() if x is not None}
+    check_arrays(operation, **there)
     if len({x.dtype for x in there.values()}) > 1:
         first = next(iter(there))
         raise DTypeError(

@@ -10,6 +10,7 @@ from minires.errors import DTypeError, ShapeError, describe
 from minires.functional.arithmetic import add
 from minires.functional.dtypes import check_same_dtype
 from minires.functional.shape import Reshape, transpose, unbroadcast
+from minires.kernels.checks import check_arrays
 from minires.kernels.parallel import one_blas_thread
 
 __all__ = ["linear", "matmul"]
@@ -56,6 +57,7 @@ def matmul(a: Any, b: Any) -> Any:
             raise DTypeError(
                 f"matmul: {name} is a {type(x).__name__}; make a tensor of it: mr.tensor(...)."
             )
+    check_arrays("matmul", a=a, b=b)
     check_same_dtype("matmul", a=a, b=b)
     fits = a.ndim and b.ndim and a.shape[-1] == b.shape[-2 if b.ndim > 1 else 0]
     if not fits:
@@ -72,7 +74,8 @@ def matmul(a: Any, b: Any) -> Any:
         out = MatMul.apply(a, b)
     except ValueError:
         raise ShapeError(
-            f"matmul: the leading dimensions cannot be broadcast.\n  {describe(a=a, b=b)}"
+            f"matmul: the leading dimensions cannot be broadcast.\n  {describe(a=a, b=b)}\n"
+            "  Before the last two, dimensions must be equal, or one of them 1."
         ) from None
     if row or column:
         shape = list(out.shape)
@@ -101,6 +104,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     >>> F.linear(mr.ones(2, 3), mr.ones(4, 3)).shape
     (2, 4)
     """
+    check_arrays("linear", input=input, weight=weight)
     check_same_dtype("linear", input=input, weight=weight, bias=bias)
     if input.ndim == 0 or weight.ndim != 2 or input.shape[-1] != weight.shape[1]:
         raise ShapeError(

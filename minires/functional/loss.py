@@ -14,8 +14,10 @@ from minires.device import array_module
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.activation import log_softmax, softmax
 from minires.functional.dtypes import check_same_dtype
+from minires.functional.indexing import PutAdd, getitem
 from minires.functional.reduce import mean, sum
-from minires.functional.shape import PutAdd, getitem, permute, reshape, to, unsqueeze
+from minires.functional.shape import permute, reshape, to, unsqueeze
+from minires.kernels.checks import check_arrays, check_floating, number
 
 __all__ = ["cross_entropy", "mse_loss", "nll_loss"]
 
@@ -66,6 +68,8 @@ def nll_loss(
     >>> F.nll_loss(mr.tensor([[-1.0, -2.0], [-3.0, -4.0]]), mr.tensor([0, 1]))
     tensor(2.5)
     """
+    check_arrays("nll_loss", input=input)
+    check_floating("nll_loss", input=input)
     rows, chosen, factor, kept, shape = _counted("nll_loss", input, target, weight, ignore_index)
     losses = -_pick(rows, chosen) * factor
     return _weighted("nll_loss", losses, factor, kept, shape, reduction)
@@ -106,12 +110,16 @@ def cross_entropy(
     >>> F.cross_entropy(mr.zeros(4, 10), mr.tensor([0, 1, 2, 3]))
     tensor(2.3025851)
     """
-    name, label_smoothing = "cross_entropy", float(label_smoothing)
+    name = "cross_entropy"
+    check_arrays(name, input=input)
+    check_floating(name, input=input)
+    label_smoothing = number(label_smoothing, f"{name}: label_smoothing")
     if not 0.0 <= label_smoothing <= 1.0:
         raise UsageError(f"{name}: label_smoothing must be in 0 to 1, got {label_smoothing}.")
-    if not hasattr(target, "dtype"):
+    if isinstance(target, list | tuple | int):
         target = np.asarray(target)
-    if target.dtype.kind == "f" and input.ndim and target.shape == input.shape:
+    of_floats = hasattr(target, "dtype") and target.dtype.kind == "f"
+    if of_floats and input.ndim and target.shape == input.shape:
         if ignore_index != -100:
             raise UsageError(f"{name}: ignore_index is for class numbers, not for probabilities.")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
@@ -125,7 +133,7 @@ def cross_entropy(
     if label_smoothing:
         # The even share goes to every class, at that class's own weight.
         if weight is not None:
-            logarithms = logarithms * _class_weights(rows, weight)
+            logarithms = logarithms * _class_weights(name, rows, weight)
         even = -sum(logarithms, 1) * (label_smoothing / rows.shape[1])
         losses = losses * (1.0 - label_smoothing) + even
     return _weighted(name, losses, factor, kept, shape, reduction)
@@ -134,15 +142,15 @@ def cross_entropy(
 def _cross_entropy_of_probabilities(
     input: Any, target: Any, weight: Any, reduction: str, label_smoothing: float
 ) -> Any:
-    dim = 0 if input.ndim == 1 else 1
+    name, dim = "cross_entropy", 0 if input.ndim == 1 else 1
     target = to(target, input.dtype)
     if label_smoothing:
         target = target * (1.0 - label_smoothing) + label_smoothing / input.shape[dim]
     terms = log_softmax(input, dim) * target
     if weight is not None:
-        weights = _class_weights(input, weight)
+        weights = _class_weights(name, input, weight)
         terms = terms * weights.reshape((-1,) + (1,) * max(input.ndim - 2, 0))
-    return _reduce("cross_entropy", -sum(terms, dim), reduction)
+    return _reduce(name, -sum(terms, dim), reduction)
 
 
 def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
@@ -152,11 +160,13 @@ def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
     >>> F.mse_loss(mr.tensor([1.0, 3.0]), mr.tensor([1.0, 1.0]))
     tensor(2.)
     """
+    check_arrays("mse_loss", input=input, target=target)
     if input.shape != target.shape:
         raise ShapeError(
             f"mse_loss: input and target differ in shape.\n  {describe(input=input, target=target)}"
         )
     check_same_dtype("mse_loss", input=input, target=target)
+    check_floating("mse_loss", input=input, target=target)
     difference = input - target
     return _reduce("mse_loss", difference * difference, reduction)
 
@@ -174,6 +184,11 @@ def _reduce(name: str, losses: Any, reduction: str) -> Any:
 def _classes(name: str, input: Any, target: Any, ignore_index: int) -> Any:
     """The target as an array of class numbers that fits the input."""
     classes = target._data if isinstance(target, Tensor) else np.asarray(target)
+    if classes.dtype.kind not in "fiub":
+        raise DTypeError(
+            f"{name}: target must be class numbers, not {type(target).__name__}.\n"
+            f"  {describe(input=input, target=target)}\n  Give it as a tensor of whole numbers."
+        )
     wanted = tuple(input.shape[:1]) + tuple(input.shape[2:]) if input.ndim > 1 else ()
     if input.ndim == 0 or classes.shape != wanted:
         raise ShapeError(
@@ -190,7 +205,9 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int) -> Any:
     if counted.size and not (counted.min() >= 0 and counted.max() < count):
         raise ShapeError(
             f"{name}: target has classes {int(counted.min())} to {int(counted.max())}, but "
-            f"input has {count} of them (0 to {count - 1})."
+            f"input has {count} of them (0 to {count - 1}).\n"
+            f"  {describe(input=input, target=classes)}\n"
+            "  Check num_classes of the model, and that labels count from 0."
         )
     return classes
 
@@ -209,7 +226,7 @@ def _counted(
     rows = _rows(input)
     if len(kept) < classes.size:
         rows = getitem(rows, kept)
-    weights = 1.0 if weight is None else _class_weights(rows, weight)[chosen]
+    weights = 1.0 if weight is None else _class_weights(name, rows, weight)[chosen]
     factor = np.broadcast_to(np.asarray(weights, dtype=input.dtype), chosen.shape)
     return rows, chosen, factor, kept, classes.shape
 
@@ -219,12 +236,12 @@ def _pick(rows: Any, chosen: Any) -> Any:
     return getitem(rows, (np.arange(len(chosen)), chosen))
 
 
-def _class_weights(input: Any, weight: Any) -> Any:
+def _class_weights(name: str, input: Any, weight: Any) -> Any:
     values = weight._data if isinstance(weight, Tensor) else np.asarray(weight)
     count = input.shape[0 if input.ndim == 1 else 1]
     if values.shape != (count,):
         raise ShapeError(
-            f"weight must have one number for each of {count} classes.\n"
+            f"{name}: weight must have one number for each of {count} classes.\n"
             f"  {describe(input=input, weight=values)}"
         )
     return values.astype(input.dtype)

@@ -10,12 +10,13 @@ from minires.autograd import guard
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.device import Array
-from minires.errors import ShapeError, describe
+from minires.errors import ShapeError, UsageError, describe
 from minires.functional.arithmetic import pow
 from minires.functional.dtypes import check_same_dtype
 from minires.functional.reduce import mean as mean_over
 from minires.functional.reduce import sum
 from minires.functional.shape import Reshape
+from minires.kernels.checks import check_arrays, check_floating, number
 
 __all__ = ["batch_norm"]
 
@@ -145,7 +146,10 @@ def batch_norm(
             [ 0.999995]])
     """
     _check(input, weight, bias, running_mean, running_var)
-    momentum, eps = float(momentum), float(eps)  # a NumPy number would widen float32
+    momentum, eps = number(momentum, "batch_norm: momentum"), number(eps, "batch_norm: eps")
+    if not (eps > 0.0 if training else eps >= 0.0):
+        least = "must be positive in training" if training else "must not be negative"
+        raise UsageError(f"batch_norm: eps {least}, got {eps}.")
     if not training and running_mean is not None:
         return BatchNormEval.apply(input, weight, bias, running_mean, running_var, eps=eps)
     count = math.prod(input.shape) // max(input.shape[1], 1)
@@ -169,10 +173,12 @@ def _move(running: Any, new: Array, momentum: float) -> None:
 
 
 def _check(input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any) -> None:
+    check_arrays("batch_norm", input=input)
     if input.ndim < 2:
         raise ShapeError(f"batch_norm: input must be (N, C, ...).\n  {describe(input=input)}")
-    check_same_dtype("batch_norm", input=input, weight=weight, bias=bias)
+    check_floating("batch_norm", input=input)
     given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+    check_same_dtype("batch_norm", input=input, **given)
     for name, value in given.items():
         if value is not None and tuple(value.shape) != (input.shape[1],):
             raise ShapeError(

@@ -9,8 +9,9 @@ import numpy as np
 
 from minires.autograd.function import Function
 from minires.device import array_module
-from minires.errors import ShapeError, UsageError
-from minires.functional.shape import GetItem
+from minires.errors import ShapeError, UsageError, describe
+from minires.functional.indexing import GetItem
+from minires.kernels.checks import check_arrays, number
 
 __all__ = ["pad"]
 
@@ -41,16 +42,24 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
         x: any tensor.
         pad: widths before and after, from the *last* dimension on, as in PyTorch:
             ``(left, right, top, bottom)`` pads the plane of an image.  A negative width crops.
-        mode: 'constant', or 'reflect' (mirrored at the outermost pixel) or 'replicate' (the
-            outermost pixel again and again).
+        mode: 'constant', or 'reflect' (mirrored at the outermost pixel), 'replicate' (the outermost
+            pixel again and again) or 'circular' (on from the other end).
         value: what a constant border is filled with.
 
     >>> import minires as mr, minires.functional as F
     >>> F.pad(mr.tensor([1.0, 2.0, 3.0]), (2, 1), mode="reflect")
     tensor([3., 2., 1., 2., 3., 2.])
     """
+    check_arrays("pad", x=x)
+    if not isinstance(pad, Sequence) or not all(hasattr(n, "__index__") for n in pad):
+        raise UsageError(
+            f"pad: takes whole numbers, two for each dimension from the last on, not {pad!r}."
+        )
     if len(pad) % 2 or len(pad) > 2 * x.ndim:
-        raise ShapeError(f"pad: {len(pad)} widths do not fit {x.ndim} dimensions, two for each.")
+        raise ShapeError(
+            f"pad: {len(pad)} widths do not fit {x.ndim} dimensions, two for each.\n"
+            f"  {describe(x=x)}    pad: {tuple(pad)}"
+        )
     ends = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (x.ndim - len(ends)) + ends[::-1]
     for (before, after), n in zip(widths, x.shape, strict=True):
@@ -64,9 +73,11 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
         if min(pad, default=0) < 0:
             x = GetItem.apply(x, index=crop)
         grow = tuple((max(before, 0), max(after, 0)) for before, after in widths)
-        return Pad.apply(x, widths=grow, value=value)
-    if mode not in ("reflect", "replicate"):
-        raise UsageError(f"pad: mode {mode!r} is none of 'constant', 'reflect' and 'replicate'.")
+        return Pad.apply(x, widths=grow, value=number(value, "pad: value"))
+    if mode not in ("reflect", "replicate", "circular"):
+        raise UsageError(
+            f"pad: mode {mode!r} is none of 'constant', 'reflect', 'replicate' and 'circular'."
+        )
     for dim, (before, after) in enumerate(widths):
         if before or after:
             places = _places(mode, x.shape[dim], before, after)
@@ -81,6 +92,15 @@ def _places(mode: str, n: int, before: int, after: int) -> Any:
         if n == 0:
             raise ShapeError("pad: 'replicate' has no outermost pixel to copy in an empty tensor.")
         return at.clip(0, n - 1)
+    if mode == "circular":
+        kept = np.arange(n)[max(-before, 0) : n + min(after, 0)]  # a crop comes before the circle
+        before, after = max(before, 0), max(after, 0)
+        if max(before, after) > len(kept):
+            raise ShapeError(
+                f"pad: 'circular' can pad {len(kept)} pixels by at most as many, not "
+                f"{max(before, after)}."
+            )
+        return np.pad(kept, (before, after), mode="wrap")
     if max(before, after) >= n:
         raise ShapeError(
             f"pad: 'reflect' can pad {n} pixels by at most {n - 1}, not {max(before, after)}."

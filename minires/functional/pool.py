@@ -7,6 +7,7 @@ from typing import Any
 from minires import kernels
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
+from minires.kernels.checks import check_arrays
 from minires.kernels.geometry import Pair
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
@@ -152,6 +153,7 @@ def max_pool2d(
     tensor([[[[ 5.,  7.],
               [13., 15.]]]])
     """
+    check_arrays("max_pool2d", input=input)
     out, indices = MaxPool2d.apply(
         input,
         kernel_size=kernel_size,
@@ -191,6 +193,7 @@ def avg_pool2d(
     tensor([[[[ 2.5,  4.5],
               [10.5, 12.5]]]])
     """
+    check_arrays("avg_pool2d", input=input)
     return AvgPool2d.apply(
         input,
         kernel_size=kernel_size,
@@ -219,4 +222,5 @@ def adaptive_avg_pool2d(input: Any, output_size: int | tuple[int | None, int | N
     >>> F.adaptive_avg_pool2d(mr.arange(4.0).reshape(1, 1, 2, 2), 1)
     tensor([[[[1.5]]]])
     """
+    check_arrays("adaptive_avg_pool2d", input=input)
     return AdaptiveAvgPool2d.apply(input, output_size=output_size)

@@ -11,10 +11,11 @@ import numpy as np
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.device import array_module
-from minires.errors import DTypeError, ShapeError, UsageError
+from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.arithmetic import Exp, Sqrt
 from minires.functional.dtypes import floating
 from minires.functional.shape import BroadcastTo, Reshape
+from minires.kernels.checks import check_arrays, number, whole
 
 __all__ = ["amax", "amin", "logsumexp", "max", "mean", "min", "std", "sum", "var"]
 
@@ -40,12 +41,19 @@ class Extreme(Function):
     """out = the largest (``sign`` 1) or smallest (-1) over ``dims``.
 
     grad_out goes to the elements equal to it, in even shares; or, with ``first``, all of it to the
-    first of them.
+    first of them.  nan equals nothing: the shares are nan then, unless ``nans_share``.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Any, *, dims: tuple[int, ...], keepdim: bool, sign: int, first: bool
+        ctx: Any,
+        x: Any,
+        *,
+        dims: tuple[int, ...],
+        keepdim: bool,
+        sign: int,
+        first: bool = False,
+        nans_share: bool = False,
     ) -> Any:
         xp = array_module(x)
         indices = None
@@ -56,8 +64,11 @@ class Extreme(Function):
             xp.put_along_axis(share, indices, 1.0, dims[0])
         else:
             out = x.max(axis=dims, keepdims=True) if sign > 0 else x.min(axis=dims, keepdims=True)
-            hit = (x == out) | (xp.isnan(x) & xp.isnan(out))
-            share = hit / hit.sum(axis=dims, keepdims=True)
+            hit = x == out
+            if nans_share:
+                hit |= xp.isnan(x) & xp.isnan(out)
+            count = hit.sum(axis=dims, keepdims=True)
+            share = hit / xp.where(count, count, math.nan)
         ctx.save_constant(share=share.astype(x.dtype), shape=out.shape)
         squeezed = tuple(n for i, n in enumerate(x.shape) if i not in dims)
         out = out if keepdim else out.reshape(squeezed)
@@ -119,7 +130,8 @@ def sum(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> A
     >>> mr.ones(2, 3).sum(dim=1)
     tensor([3., 3.])
     """
-    dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
+    check_arrays("sum", x=x)
+    dim, keepdim = _numpy_names("sum", dim, keepdim, numpy_names)
     return Sum.apply(x, dims=normal_dims("sum", x.ndim, dim), keepdim=keepdim)
 
 
@@ -130,7 +142,8 @@ def mean(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> 
     >>> mr.tensor([[1.0, 3.0], [5.0, 7.0]]).mean(dim=0)
     tensor([3., 5.])
     """
-    dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
+    dim, keepdim = _numpy_names("mean", dim, keepdim, numpy_names)
+    check_arrays("mean", x=x)
     _check_floating("mean", x)
     dims = normal_dims("mean", x.ndim, dim)
     count = math.prod(x.shape[d] for d in dims)
@@ -142,7 +155,7 @@ def var(
     dim: Dim = None,
     *,
     keepdim: bool = False,
-    correction: int = 1,
+    correction: float | None = 1,
     unbiased: bool | None = None,
     **numpy_names: Any,
 ) -> Any:
@@ -155,14 +168,30 @@ def var(
     >>> mr.tensor([1.0, 3.0]).var().item(), mr.tensor([1.0, 3.0]).var(correction=0).item()
     (2.0, 1.0)
     """
-    dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
+    dim, keepdim = _numpy_names("var", dim, keepdim, numpy_names)
+    return _variance("var", x, dim, keepdim, correction, unbiased)
+
+
+def _variance(
+    name: str, x: Any, dim: Dim, keepdim: bool, correction: float | None, unbiased: bool | None
+) -> Any:
+    if isinstance(dim, bool):  # PyTorch's other signature, var(x, unbiased)
+        dim, unbiased = None, dim
     if unbiased is not None:
         correction = int(unbiased)
-    _check_floating("var", x)
-    dims = normal_dims("var", x.ndim, dim)
+    correction = 1.0 if correction is None else number(correction, f"{name}: correction")
+    check_arrays(name, x=x)
+    _check_floating(name, x)
+    dims = normal_dims(name, x.ndim, dim)
     count = math.prod(x.shape[d] for d in dims)
     deviation = x - mean(x, dims, keepdim=True)
     free = count - correction
+    if free <= 0 and count > 1:  # of one number PyTorch too gives nan
+        compared = "more than" if free < 0 else "as much as"
+        raise UsageError(
+            f"{name}: correction {correction:g} is {compared} the {count} numbers there are.\n"
+            f"  {describe(x=x)}\n  It must be below their count; 1 is usual, or 0."
+        )
     squares = Sum.apply(deviation * deviation, dims=dims, keepdim=keepdim)
     return squares * (1.0 / free if free > 0 else math.nan)
 
@@ -172,7 +201,7 @@ def std(
     dim: Dim = None,
     *,
     keepdim: bool = False,
-    correction: int = 1,
+    correction: float | None = 1,
     unbiased: bool | None = None,
     **numpy_names: Any,
 ) -> Any:
@@ -182,7 +211,8 @@ def std(
     >>> mr.tensor([1.0, 3.0]).std(correction=0)
     tensor(1.)
     """
-    variance = var(x, dim, keepdim=keepdim, correction=correction, unbiased=unbiased, **numpy_names)
+    dim, keepdim = _numpy_names("std", dim, keepdim, numpy_names)
+    variance = _variance("std", x, dim, keepdim, correction, unbiased)
     # Where all numbers are equal the root has no derivative; the subgradient 0 is PyTorch's.
     raw = variance._data if isinstance(variance, Tensor) else variance
     flat = raw == 0.0
@@ -230,7 +260,8 @@ def logsumexp(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any
     >>> mr.tensor([1000.0, 1000.0]).logsumexp(0)
     tensor(1000.6932)
     """
-    dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
+    dim, keepdim = _numpy_names("logsumexp", dim, keepdim, numpy_names)
+    check_arrays("logsumexp", x=x)
     dims = normal_dims("logsumexp", x.ndim, dim)
     _check_not_empty("logsumexp", x, dims)
     return LogSumExp.apply(floating(x), dims=dims, keepdim=keepdim)
@@ -239,7 +270,8 @@ def logsumexp(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any
 def _check_floating(name: str, x: Any) -> None:
     if x.dtype.kind != "f":
         raise DTypeError(
-            f"{name}: needs floating numbers, not {x.dtype}; convert them with .to('float32')."
+            f"{name}: needs floating numbers, not {x.dtype}; convert them with .to('float32').\n"
+            f"  {describe(x=x)}"
         )
 
 
@@ -259,6 +291,9 @@ def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
 
 
 def _place(name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
+    check_arrays(name, x=x)
+    if dim is not None:
+        dim = whole(dim, f"{name}: dim")
     dims = normal_dims(name, x.ndim, dim)
     _check_not_empty(name, x, dims)
     data = x._data if isinstance(x, Tensor) else x
@@ -270,10 +305,13 @@ def _place(name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
 def _extreme(
     name: str, x: Any, dim: Dim, keepdim: bool, numpy_names: dict[str, Any], sign: int
 ) -> Any:
-    dim, keepdim = _numpy_names(dim, keepdim, numpy_names)
+    check_arrays(name, x=x)
+    dim, keepdim = _numpy_names(name, dim, keepdim, numpy_names)
     dims = normal_dims(name, x.ndim, dim)
     _check_not_empty(name, x, dims)
-    return Extreme.apply(x, dims=dims, keepdim=keepdim, sign=sign, first=False)
+    # PyTorch has two formulas, which differ for nan: of max and min, and of amax and amin.
+    shared = name in ("max", "min")
+    return Extreme.apply(x, dims=dims, keepdim=keepdim, sign=sign, nans_share=shared)
 
 
 def _first_extreme(
@@ -281,7 +319,8 @@ def _first_extreme(
 ) -> Any:
     if isinstance(dim, Tensor):
         raise UsageError(f"{name}: takes a dim; the {name} of two tensors is {name}imum(a, b).")
-    dim, keepdim = _numpy_names(dim, keepdim, numpy_names)  # type: ignore[assignment]
+    check_arrays(name, x=x)
+    dim, keepdim = _numpy_names(name, dim, keepdim, numpy_names)  # type: ignore[assignment]
     if dim is None:
         return _extreme(name, x, None, keepdim, {}, sign)
     dims = normal_dims(name, x.ndim, dim)
@@ -309,9 +348,11 @@ def normal_dims(name: str, ndim: int, dim: Dim) -> tuple[int, ...]:
     """
     if dim is None:
         return tuple(range(ndim))
-    given = (int(dim),) if isinstance(dim, int | np.integer) else tuple(dim)
+    several = hasattr(dim, "__iter__") and not isinstance(dim, str)
+    given = tuple(whole(d, f"{name}: dim") for d in (dim if several else (dim,)))  # type: ignore[union-attr]
+    axes = ndim or 1  # a single number has the dimensions 0 and -1
     for d in given:
-        if not -ndim <= d < (ndim or 1):
+        if not -axes <= d < axes:
             raise ShapeError(f"{name}: dim {d} is out of range for {ndim} dimensions.")
     dims = tuple(sorted({d % ndim for d in given})) if ndim else ()
     if ndim and len(dims) != len(given):
@@ -319,9 +360,11 @@ def normal_dims(name: str, ndim: int, dim: Dim) -> tuple[int, ...]:
     return dims
 
 
-def _numpy_names(dim: Dim, keepdim: bool, given: dict[str, Any]) -> tuple[Dim, bool]:
+def _numpy_names(name: str, dim: Dim, keepdim: bool, given: dict[str, Any]) -> tuple[Dim, bool]:
     dim = given.pop("axis", dim)
     keepdim = given.pop("keepdims", keepdim)
     if given:
-        raise TypeError(f"unexpected argument {next(iter(given))!r}; use dim= and keepdim=.")
+        raise TypeError(
+            f"{name}: unexpected argument {next(iter(given))!r}; use dim= and keepdim=."
+        )
     return dim, keepdim

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,10 @@ import numpy as np
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.device import array_module, is_array
-from minires.errors import DTypeError, UsageError
-from minires.functional.arithmetic import binary
-from minires.functional.dtypes import floating
+from minires.errors import DTypeError, ShapeError, UsageError, describe
+from minires.functional.arithmetic import binary, operand
 from minires.functional.shape import unbroadcast
+from minires.kernels.checks import check_arrays
 
 __all__ = ["clamp", "maximum", "minimum", "where"]
 
@@ -77,27 +76,40 @@ class Where(Function):
 
 
 class Clamp(Function):
-    """out = x between two bounds;  grad_x = grad_out inside and on the bounds, 0 beyond."""
+    """out = x between two bounds;  grad_x = grad_out inside and on the bounds, 0 beyond.
+
+    A bound that is a tensor gets grad_out where it took the place of x; of bounds that cross, the
+    upper one does.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Any, *, low: float | None, high: float | None) -> Any:
+    def forward(ctx: Any, x: Any, low: Any, high: Any) -> Any:
         xp = array_module(x)
         inside = xp.ones(x.shape, bool)
+        below = above = False
         if low is not None:
-            inside &= x >= low
+            inside, below = inside & (x >= low), x < low
         if high is not None:
-            inside &= x <= high
-        ctx.save_constant(inside=inside)
+            inside, above = inside & (x <= high), x > high
+        if low is not None and high is not None:
+            below, above = below & (low < high), above | (high < low)
+        ctx.save_constant(takers=(inside, below, above), shapes=_shapes(x, low, high))
         out = x.copy() if low is None else xp.maximum(x, low)
         return out if high is None else xp.minimum(out, high)
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
-        return Where.apply(grad_out, 0.0, condition=ctx.saved("inside"))
+        takers, shapes = ctx.saved("takers", "shapes")
+        return tuple(
+            unbroadcast(Where.apply(grad_out, 0.0, condition=np.asarray(taker)), shape)
+            if need
+            else None
+            for taker, shape, need in zip(takers, shapes, ctx.needs_input_grad, strict=True)
+        )
 
 
-def _shapes(a: Any, b: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return np.shape(a), np.shape(b)
+def _shapes(*operands: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(map(np.shape, operands))
 
 
 def maximum(input: Any, other: Any) -> Any:
@@ -129,28 +141,45 @@ def where(condition: Any, input: Any, other: Any) -> Any:
     """
     mask = condition._data if isinstance(condition, Tensor) else np.asarray(condition)
     if mask.dtype != np.bool_:
-        raise DTypeError(f"where: the condition must be boolean, not {mask.dtype}; compare first.")
+        raise DTypeError(
+            f"where: the condition must be boolean, not {mask.dtype}; compare first.\n"
+            f"  {describe(condition=condition)}"
+        )
+    _check_broadcast("where", condition=mask, input=input, other=other)
     out = binary("where", Where, input, other, condition=mask)
+    if not any(hasattr(x, "dtype") for x in (input, other)) and out.dtype == np.float64:
+        out = out.astype(np.float32)  # Python floats become float32, as in mr.tensor
     # With two numbers nothing but the condition says whether tensors are meant.
     return Tensor._wrap(out, None) if isinstance(condition, Tensor) and is_array(out) else out
 
 
-def clamp(input: Any, min: float | None = None, max: float | None = None) -> Any:
+def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     """The numbers kept between ``min`` and ``max``; the gradient passes inside and on the bounds.
+
+    The bounds are numbers or tensors, broadcast with the input, or None; where ``min`` is above
+    ``max`` the result is ``max``.
 
     >>> import minires as mr
     >>> mr.tensor([-2.0, 0.5, 2.0]).clamp(-1, 1)
     tensor([-1. ,  0.5,  1. ])
     """
+    check_arrays("clamp", input=input)
     if min is None and max is None:
         raise UsageError("clamp: give min, max, or both.")
-    for name, bound in (("min", min), ("max", max)):
-        if bound is not None and not isinstance(bound, Real):
-            raise DTypeError(
-                f"clamp: {name} must be a number, not {type(bound).__name__}; "
-                "use maximum or minimum to keep a tensor within another."
-            )
     low, high = (b.item() if isinstance(b, np.generic) else b for b in (min, max))
-    if isinstance(low, float) or isinstance(high, float):
-        input = floating(input)
-    return Clamp.apply(input, low=low, high=high)
+    for bound in (low, high):
+        if bound is not None:
+            input = operand("clamp", input, bound)
+    low, high = (None if b is None else operand("clamp", b, input) for b in (low, high))
+    _check_broadcast("clamp", input=input, min=low, max=high)
+    return Clamp.apply(input, low, high)
+
+
+def _check_broadcast(name: str, **given: Any) -> None:
+    try:
+        np.broadcast_shapes(*(getattr(x, "shape", ()) for x in given.values()))
+    except ValueError:
+        raise ShapeError(
+            f"{name}: these shapes cannot be broadcast together.\n  {describe(**given)}\n"
+            "  Counted from the last, dimensions must be equal, or one of them 1."
+        ) from None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ import numpy as np
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.device import array_module, device_of, to_device
-from minires.errors import DTypeError, ShapeError, describe
+from minires.errors import DTypeError, ShapeError, UsageError, describe
+from minires.functional.indexing import GetItem
+from minires.kernels.checks import check_arrays, normal_dim
 
 __all__ = [
     "alias",
@@ -103,39 +105,6 @@ class Permute(Function):
         return Permute.apply(grad_out, dims=tuple(dims.index(i) for i in range(len(dims))))
 
 
-class GetItem(Function):
-    """out = x[index];  grad_x = zeros with grad_out added at ``index`` (repeats add up)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, *, index: Any) -> Any:
-        ctx.save_constant(index=index, shape=x.shape)
-        return x[index]
-
-    @staticmethod
-    def backward(ctx: Any, grad_out: Any) -> Any:
-        return PutAdd.apply(grad_out, index=ctx.saved("index"), shape=ctx.saved("shape"))
-
-
-class PutAdd(Function):
-    """out = zeros of ``shape`` with x added at ``index``, the adjoint of indexing."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, *, index: Any, shape: Shape) -> Any:
-        ctx.save_constant(index=index)
-        xp = array_module(x)
-        out = xp.zeros(shape, dtype=x.dtype)
-        parts = index if isinstance(index, tuple) else (index,)
-        if any(hasattr(part, "dtype") for part in parts):
-            xp.add.at(out, index, x)  # an index array may name a place more than once
-        else:
-            out[index] = x
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad_out: Any) -> Any:
-        return GetItem.apply(grad_out, index=ctx.saved("index"))
-
-
 class Cat(Function):
     """out = the inputs one after the other along ``dim``;  each gets its own piece of grad_out."""
 
@@ -171,17 +140,6 @@ class Cast(Function):
         return Cast.apply(grad_out, dtype=dtype, device=device)
 
 
-def normal_dim(name: str, ndim: int, dim: int) -> int:
-    """``dim`` counted from the first dimension.
-
-    >>> normal_dim("cat", 3, -1)
-    2
-    """
-    if not -ndim <= dim < ndim:
-        raise ShapeError(f"{name}: dim {dim} is out of range for {ndim} dimensions.")
-    return dim % ndim
-
-
 def unbroadcast(grad: Any, shape: Shape) -> Any:
     """Sum ``grad`` over the dimensions along which an array of ``shape`` was stretched.
 
@@ -208,12 +166,16 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
     tensor([[1., 2.],
             [1., 2.]])
     """
-    shape = tuple(shape)
+    return _stretched("broadcast_to", x, given_shape((shape,), "broadcast_to"))
+
+
+def _stretched(name: str, x: Any, shape: Shape) -> Any:
+    check_arrays(name, x=x)
     try:
         return BroadcastTo.apply(x, shape=shape)
     except ValueError:
         raise ShapeError(
-            f"broadcast_to: {describe(x=x)} cannot be stretched to {shape}; counted from the last, "
+            f"{name}: {describe(x=x)} cannot be stretched to {shape}; counted from the last, "
             "a dimension must have the wanted length or 1."
         ) from None
 
@@ -225,14 +187,15 @@ def expand(x: Any, *shape: Any) -> Any:
     >>> mr.tensor([[1.0], [2.0]]).expand(-1, 3).shape
     (2, 3)
     """
-    wanted = given_shape(shape)
+    check_arrays("expand", x=x)
+    wanted = given_shape(shape, "expand")
     lead = len(wanted) - x.ndim
     lengths = (None,) * lead + tuple(x.shape)
     filled = tuple(
         length if n == -1 and length is not None else n
         for n, length in zip(wanted, lengths, strict=False)
     )
-    return broadcast_to(x, filled)
+    return _stretched("expand", x, filled)
 
 
 def reshape(x: Any, *shape: Any) -> Any:
@@ -242,7 +205,8 @@ def reshape(x: Any, *shape: Any) -> Any:
     >>> mr.arange(6.0).reshape(2, -1).shape
     (2, 3)
     """
-    wanted = given_shape(shape)
+    check_arrays("reshape", x=x)
+    wanted = given_shape(shape, "reshape")
     known = math.prod(n for n in wanted if n != -1)
     size = math.prod(x.shape)
     open_ = wanted.count(-1)
@@ -261,6 +225,7 @@ def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     >>> mr.zeros(2, 3, 4).flatten(1).shape
     (2, 12)
     """
+    check_arrays("flatten", x=x)
     if x.ndim == 0:
         return reshape(x, 1)
     start, end = normal_dim("flatten", x.ndim, start_dim), normal_dim("flatten", x.ndim, end_dim)
@@ -277,7 +242,8 @@ def permute(x: Any, *dims: Any) -> Any:
     >>> mr.zeros(2, 3, 4).permute(2, 0, 1).shape
     (4, 2, 3)
     """
-    order = tuple(normal_dim("permute", x.ndim, d) for d in given_shape(dims))
+    check_arrays("permute", x=x)
+    order = tuple(normal_dim("permute", x.ndim, d) for d in given_shape(dims, "permute"))
     if sorted(order) != list(range(x.ndim)):
         raise ShapeError(f"permute: {dims} does not name each of {x.ndim} dimensions once.")
     return Permute.apply(x, dims=order)
@@ -290,17 +256,21 @@ def transpose(x: Any, dim0: int, dim1: int) -> Any:
     >>> mr.zeros(2, 3, 4).transpose(0, -1).shape
     (4, 3, 2)
     """
-    a, b = (normal_dim("transpose", x.ndim, dim) for dim in (dim0, dim1))
-    order = list(range(x.ndim))
+    check_arrays("transpose", x=x)
+    axes = x.ndim or 1  # a single number has the dimensions 0 and -1
+    a, b = (normal_dim("transpose", axes, dim) for dim in (dim0, dim1))
+    order = list(range(axes))
     order[a], order[b] = b, a
-    return Permute.apply(x, dims=tuple(order))
+    return Permute.apply(x, dims=tuple(order[: x.ndim]))
 
 
 def squeeze(x: Any, dim: int | Sequence[int] | None = None) -> Any:
     """Without the dimensions of length 1, or without those of them that ``dim`` names."""
-    if isinstance(dim, int | np.integer):
-        dim = (int(dim),)
-    named = range(x.ndim) if dim is None else dim
+    check_arrays("squeeze", x=x)
+    if dim is None:
+        named: Sequence[int] = range(x.ndim)
+    else:
+        named = dim if isinstance(dim, Sequence) and not isinstance(dim, str) else (dim,)
     drop = {normal_dim("squeeze", max(x.ndim, 1), d) for d in named}
     return Reshape.apply(
         x, shape=tuple(n for i, n in enumerate(x.shape) if n != 1 or i not in drop)
@@ -309,6 +279,7 @@ def squeeze(x: Any, dim: int | Sequence[int] | None = None) -> Any:
 
 def unsqueeze(x: Any, dim: int) -> Any:
     """With a new dimension of length 1 at ``dim``."""
+    check_arrays("unsqueeze", x=x)
     at = normal_dim("unsqueeze", x.ndim + 1, dim)
     return Reshape.apply(x, shape=(*x.shape[:at], 1, *x.shape[at:]))
 
@@ -320,9 +291,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     >>> mr.cat([mr.zeros(1, 2), mr.ones(2, 2)]).shape
     (3, 2)
     """
-    shapes = [tuple(x.shape) for x in tensors]
-    if not shapes:
-        raise ShapeError("cat: needs at least one tensor.")
+    shapes = _shapes("cat", tensors)
     at = normal_dim("cat", len(shapes[0]), dim)
     if len({(*s[:at], *s[at + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
         raise ShapeError(f"cat: shapes {shapes} differ elsewhere than in dimension {dim}.")
@@ -336,21 +305,24 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     >>> mr.stack([mr.zeros(2), mr.ones(2)]).shape
     (2, 2)
     """
-    shapes = [tuple(x.shape) for x in tensors]
-    if not shapes:
-        raise ShapeError("stack: needs at least one tensor.")
+    shapes = _shapes("stack", tensors)
     if len(set(shapes)) > 1:
         raise ShapeError(f"stack: all tensors must have one shape, but they have {shapes}.")
-    return cat([unsqueeze(x, dim) for x in tensors], dim)
+    at = normal_dim("stack", len(shapes[0]) + 1, dim)
+    return cat([unsqueeze(x, at) for x in tensors], at)
 
 
-def getitem(x: Any, index: Any) -> Any:
-    """``x[index]``: numbers, slices, None, Ellipsis, integer and boolean arrays."""
-    if isinstance(index, tuple):
-        index = tuple(_raw_index(part) for part in index)
-    else:
-        index = _raw_index(index)
-    return GetItem.apply(x, index=index)
+def _shapes(name: str, tensors: Any) -> list[Shape]:
+    if not isinstance(tensors, Sequence) or isinstance(tensors, str):
+        raise UsageError(
+            f"{name}: takes a list or tuple of tensors, not {type(tensors).__name__}; "
+            f"write {name}([a, b])."
+        )
+    for i, x in enumerate(tensors):
+        check_arrays(name, **{f"tensors[{i}]": x})
+    if not tensors:
+        raise ShapeError(f"{name}: needs at least one tensor, and got an empty list.")
+    return [tuple(x.shape) for x in tensors]
 
 
 def to(x: Any, device_or_dtype: Any) -> Any:
@@ -360,36 +332,32 @@ def to(x: Any, device_or_dtype: Any) -> Any:
     >>> mr.tensor([1.0]).to("float64").dtype
     dtype('float64')
     """
+    check_arrays("to", x=x)
     if isinstance(device_or_dtype, str) and device_or_dtype.split(":")[0] in ("cpu", "cuda"):
         here = device_of(x._data if isinstance(x, Tensor) else x)
         same = here.split(":")[0] == device_or_dtype.split(":")[0]
         return x if same else Cast.apply(x, device=device_or_dtype)
-    try:
-        dtype = np.dtype(device_or_dtype)
+    try:  # NumPy takes None for float64
+        dtype = None if device_or_dtype is None else np.dtype(device_or_dtype)
     except TypeError:
+        dtype = None
+    if dtype is None or dtype.kind not in "fiub":
         raise DTypeError(
-            f"to: {device_or_dtype!r} is neither a device ('cpu', 'cuda') nor a dtype ('float32')."
-        ) from None
+            f"to: {device_or_dtype!r} is neither a device ('cpu', 'cuda') nor a dtype of real "
+            "numbers ('float32', 'float64', 'int64', 'bool')."
+        )
     if x.dtype == dtype:
         return x
-    if dtype.kind not in "fc" and isinstance(x, Tensor):
+    if dtype.kind != "f" and isinstance(x, Tensor):
         x = x.detach()  # what is rounded to whole numbers has no gradient to send back
     return Cast.apply(x, dtype=dtype)
 
 
-def _raw_index(index: Any) -> Any:
-    """A part of an index as NumPy takes it; lists become arrays of their own.
-
-    They may repeat a place, and whoever owns them may change them before backward.
-    """
-    if isinstance(index, Tensor):
-        return index._data
-    if isinstance(index, np.generic):
-        return index.item()
-    return np.array(index) if isinstance(index, Sequence) else index
-
-
-def given_shape(shape: tuple[Any, ...]) -> Shape:
-    """(2, 3) from both ``f(2, 3)`` and ``f((2, 3))``."""
-    alone = len(shape) == 1 and not isinstance(shape[0], Integral)
-    return tuple(shape[0]) if alone else shape
+def given_shape(shape: tuple[Any, ...], name: str = "shape") -> Shape:
+    """(2, 3) from both ``f(2, 3)`` and ``f((2, 3))``; ``name`` is what an error calls f."""
+    alone = len(shape) == 1 and hasattr(shape[0], "__iter__")
+    lengths = tuple(shape[0]) if alone else shape
+    try:
+        return tuple(operator.index(n) for n in lengths)
+    except TypeError:
+        raise UsageError(f"{name}: takes whole numbers, not {lengths!r}.") from None

@@ -6,13 +6,19 @@ with the dtype in it.
 
 from __future__ import annotations
 
+import operator
+import reprlib
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from minires.device import Array
+import numpy as np
+
+from minires.device import Array, is_array
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 
 __all__ = [
     "ArrayOrShape",
+    "check_arrays",
     "check_batch_norm",
     "check_cross_entropy",
     "check_floating",
@@ -20,7 +26,12 @@ __all__ = [
     "check_image",
     "check_indices",
     "check_softmax",
+    "compared",
+    "normal_dim",
+    "number",
+    "numbers",
     "shape_of",
+    "whole",
 ]
 
 ArrayOrShape: TypeAlias = Any  # an array, or the shape of one that is not at hand
@@ -29,6 +40,112 @@ ArrayOrShape: TypeAlias = Any  # an array, or the shape of one that is not at ha
 def shape_of(value: ArrayOrShape) -> tuple[int, ...]:
     """The shape of an array, or the shape that was given in its place."""
     return tuple(value.shape if hasattr(value, "shape") else value)
+
+
+def check_arrays(operation: str, **given: Any) -> None:
+    """Raise DTypeError unless each is an array or a tensor, and holds real numbers or booleans.
+
+    >>> check_arrays("relu", input=[-1.0, 2.0])
+    Traceback (most recent call last):
+    minires.errors.DTypeError: relu: input must be a tensor or an array, not list.
+      input: [-1.0, 2.0]
+      Make a tensor of it: mr.tensor(input).
+    """
+    for name, x in given.items():
+        dtype = getattr(x, "dtype", None)
+        if dtype is None:
+            mend = f"Make a tensor of it: mr.tensor({name})."
+            if x is None:
+                mend = "A function or a forward that lacks its return gives None."
+            elif isinstance(x, str):
+                mend = "Only numbers can be computed with."
+            raise DTypeError(
+                f"{operation}: {name} must be a tensor or an array, not {type(x).__name__}.\n"
+                f"  {name}: {reprlib.repr(x)}\n  {mend}"
+            )
+        if dtype.kind not in "fiub":
+            raise DTypeError(
+                f"{operation}: {name} must hold real numbers, not {dtype}.\n"
+                f"  {describe(**{name: x})}\n  Convert the array first, or take its real part."
+            )
+
+
+def number(value: Any, name: str) -> float:
+    """One real number, as Python's; ``name`` is what the error calls it.
+
+    NumPy's own single numbers would widen float32.  Raises UsageError for anything else.
+
+    >>> number(3, "dropout: p")
+    3.0
+    """
+    if not isinstance(value, str):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    raise UsageError(f"{name} must be a number, not {value!r}.")
+
+
+def whole(value: Any, name: str) -> int:
+    """One whole number, as Python's; ``name`` is what the error calls it.
+
+    Raises UsageError for anything else, also for True and False.
+
+    >>> whole(-1, "sum: dim")
+    -1
+    """
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise UsageError(f"{name} must be a whole number, not {value!r}.")
+
+
+def normal_dim(name: str, ndim: int, dim: int) -> int:
+    """``dim`` counted from the first dimension.
+
+    >>> normal_dim("cat", 3, -1)
+    2
+    """
+    dim = whole(dim, f"{name}: dim")
+    if not -ndim <= dim < ndim:
+        raise ShapeError(f"{name}: dim {dim} is out of range for {ndim} dimensions.")
+    return dim % ndim
+
+
+def numbers(data: Any, name: str) -> Array:
+    """``data`` as an array of real numbers or booleans; an array is not copied.
+
+    Raises ShapeError for nested lists of several lengths, DTypeError for what holds no numbers.
+    """
+    try:
+        array = data if is_array(data) else np.asarray(data)
+    except ValueError:
+        raise ShapeError(
+            f"{name}: lists inside a list must all have one length.\n  data: {reprlib.repr(data)}\n"
+            "  Pad the shorter ones, or make a tensor of each."
+        ) from None
+    if array.dtype.kind not in "fiub":
+        what = array.dtype if is_array(data) else type(data).__name__
+        raise DTypeError(
+            f"{name}: cannot make numbers of {what}.\n  data: {reprlib.repr(data)}\n"
+            "  Give it real numbers or booleans: lists of them, or an array."
+        )
+    return array
+
+
+def compared(compare: Callable[[Any, Any], Any], a: Array, b: Any) -> Any:
+    """``compare(a, b)``, element by element, with an error that shows the shapes."""
+    try:
+        return compare(a, b)
+    except (TypeError, ValueError) as error:
+        refused = ShapeError if isinstance(error, ValueError) else DTypeError
+        raise refused(
+            f"{compare.__name__}: these cannot be compared element by element.\n"
+            f"  {describe(a=a, b=b)}\n"
+            "  Counted from the last, dimensions must be equal, or one of them 1; both numbers."
+        ) from None
 
 
 def check_image(operation: str, x_shape: tuple[int, ...], **arrays: ArrayOrShape) -> None:

@@ -21,9 +21,11 @@ __all__ = [
     "adaptive_bins",
     "check_adaptive_pool2d",
     "check_conv2d",
+    "check_groups",
     "check_pool2d",
     "conv_output_size",
     "pair",
+    "pairs",
     "pool_output_size",
     "window_counts",
 ]
@@ -110,10 +112,9 @@ def check_conv2d(
             f"  {describe(x=x, weight=weight)}"
         )
     check_floating(operation, x=x, weight=weight, bias=bias)
-    S, P, D = _pairs(operation, stride=stride, padding=padding, dilation=dilation)
+    S, P, D = pairs(operation, stride=stride, padding=padding, dilation=dilation)
     C, C_out = x_shape[1], weight_shape[0]
-    if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1:
-        raise UsageError(f"{operation}: groups must be a whole number from 1 on, not {groups!r}.")
+    check_groups(operation, groups)
     if C_out % groups:
         raise ShapeError(
             f"{operation}: weight makes {C_out} channels, which {groups} groups cannot share.\n"
@@ -135,6 +136,12 @@ def check_conv2d(
     if min(OH, OW) < 1:
         raise ShapeError(_does_not_fit(operation, x_shape, kernel, P, D, x=x, weight=weight))
     return OH, OW
+
+
+def check_groups(operation: str, groups: int) -> None:
+    """Raise UsageError unless ``groups`` is a whole number from 1 on."""
+    if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1:
+        raise UsageError(f"{operation}: groups must be a whole number from 1 on, not {groups!r}.")
 
 
 class PoolGeometry(NamedTuple):
@@ -168,7 +175,7 @@ def check_pool2d(
     x_shape = shape_of(x)
     check_image(operation, x_shape, x=x)
     stride = kernel_size if stride is None else stride
-    K, S, P, D = _pairs(
+    K, S, P, D = pairs(
         operation, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation
     )
     if P[0] > K[0] // 2 or P[1] > K[1] // 2:
@@ -217,7 +224,8 @@ def check_adaptive_pool2d(
     OH, OW = pair(given, f"{operation}: output_size")
     if min(OH, OW) < 1 or 0 in x_shape[2:]:
         raise ShapeError(
-            f"{operation}: cannot pool x to output_size {(OH, OW)}.\n  {describe(x=x)}"
+            f"{operation}: cannot pool x to output_size {(OH, OW)}.\n  {describe(x=x)}\n"
+            "  Lengths must be from 1 on, those of x too; None keeps one."
         )
     return OH, OW
 
@@ -254,7 +262,7 @@ def window_counts(
     return counts
 
 
-def _pairs(operation: str, **settings: int | Pair) -> list[Pair]:
+def pairs(operation: str, **settings: int | Pair) -> list[Pair]:
     """Each setting as a pair; padding from 0 on, the others from 1 on."""
     pairs = []
     for name, value in settings.items():

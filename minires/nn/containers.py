@@ -58,10 +58,10 @@ class Sequential(_ListOfModules):
     def __init__(self, *modules: Module):
         super().__init__(modules)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         for module in self._modules.values():
-            x = module(x)
-        return x
+            input = module(input)
+        return input
 
 
 class ModuleList(_ListOfModules):
@@ -98,8 +98,8 @@ def _mend(given: Any) -> str:
 class Identity(Module):
     """out = input."""
 
-    def forward(self, x: Any) -> Any:
-        return x
+    def forward(self, input: Any) -> Any:
+        return input
 
 
 class Flatten(Module):
@@ -109,5 +109,5 @@ class Flatten(Module):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, x: Any) -> Any:
-        return F.flatten(x, self.start_dim, self.end_dim)
+    def forward(self, input: Any) -> Any:
+        return F.flatten(input, self.start_dim, self.end_dim)

@@ -15,7 +15,8 @@ import numpy as np
 
 from minires.autograd import guard
 from minires.autograd.tensor import Tensor
-from minires.errors import ShapeError, UsageError
+from minires.errors import DTypeError, ShapeError, UsageError, describe
+from minires.kernels.checks import number, whole
 from minires.rng import default_generator
 
 __all__ = [
@@ -53,6 +54,7 @@ def calculate_gain(nonlinearity: str, a: float = 0.0) -> float:
     >>> calculate_gain("relu") == math.sqrt(2)
     True
     """
+    a = number(a, "init: a")
     gains = {
         "linear": 1.0,
         "conv2d": 1.0,
@@ -66,6 +68,14 @@ def calculate_gain(nonlinearity: str, a: float = 0.0) -> float:
     return gains[nonlinearity]
 
 
+def _check_tensor(name: str, tensor: Any) -> None:
+    if not isinstance(tensor, Tensor):
+        raise DTypeError(
+            f"{name}: fills a Tensor in place, not {type(tensor).__name__}.\n"
+            f"  {describe(tensor=tensor)}\n  Give it a parameter, such as layer.weight."
+        )
+
+
 def _fill(tensor: Tensor, values: Any) -> Tensor:
     with guard.writable(tensor._data) as data:
         data[...] = values
@@ -74,16 +84,19 @@ def _fill(tensor: Tensor, values: Any) -> Tensor:
 
 def constant_(tensor: Tensor, value: float) -> Tensor:
     """Fill with one value."""
-    return _fill(tensor, value)
+    _check_tensor("constant_", tensor)
+    return _fill(tensor, number(value, "constant_: value"))
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0."""
+    _check_tensor("zeros_", tensor)
     return _fill(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1."""
+    _check_tensor("ones_", tensor)
     return _fill(tensor, 1.0)
 
 
@@ -94,6 +107,10 @@ def normal_(
     generator: np.random.Generator | None = None,
 ) -> Tensor:
     """Draw from the normal distribution."""
+    _check_tensor("normal_", tensor)
+    mean, std = number(mean, "normal_: mean"), number(std, "normal_: std")
+    if not std >= 0.0:
+        raise UsageError(f"normal_: std must not be negative, got {std}.")
     draw = (generator or default_generator()).normal(mean, std, tensor.shape)
     return _fill(tensor, draw)
 
@@ -102,10 +119,15 @@ def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: np.random.Generator | None = None
 ) -> Tensor:
     """Draw evenly from a to b."""
+    _check_tensor("uniform_", tensor)
+    a, b = number(a, "uniform_: a"), number(b, "uniform_: b")
+    if not a <= b:
+        raise UsageError(f"uniform_: a must not be above b, got {a} and {b}.")
     return _fill(tensor, (generator or default_generator()).uniform(a, b, tensor.shape))
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    _check_tensor("init", tensor)
     if mode not in ("fan_in", "fan_out"):
         raise UsageError(f"init: mode {mode!r} is neither 'fan_in' nor 'fan_out'.")
     fan = fans(tensor.shape)[mode == "fan_out"]
@@ -148,7 +170,8 @@ def kaiming_uniform_(
 
 
 def _xavier_std(tensor: Tensor, gain: float) -> float:
-    return gain * math.sqrt(2.0 / sum(fans(tensor.shape)))
+    _check_tensor("init", tensor)
+    return number(gain, "init: gain") * math.sqrt(2.0 / sum(fans(tensor.shape)))
 
 
 def xavier_normal_(
@@ -176,6 +199,7 @@ def eye_(tensor: Tensor) -> Tensor:
 
     Raises ShapeError unless the tensor has two dimensions.
     """
+    _check_tensor("eye_", tensor)
     if tensor.ndim != 2:
         raise ShapeError(f"eye_: needs a weight of two dimensions, not {tensor.shape}.")
     return _fill(tensor, np.eye(tensor.shape[0], tensor.shape[1]))
@@ -195,10 +219,11 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     >>> bool((F.conv2d(x, dirac_(mr.zeros(2, 2, 3, 3)), padding=1).data == x.data).all())
     True
     """
+    _check_tensor("dirac_", tensor)
     if not 3 <= tensor.ndim <= 5:
         raise ShapeError(f"dirac_: needs a weight of 3 to 5 dimensions, not {tensor.shape}.")
     C_out, C_in = tensor.shape[:2]
-    if groups < 1 or C_out % groups:
+    if whole(groups, "dirac_: groups") < 1 or C_out % groups:
         raise ShapeError(f"dirac_: {groups} groups do not divide the {C_out} output channels.")
     values = np.zeros(tensor.shape)
     middle = tuple(taps // 2 for taps in tensor.shape[2:])

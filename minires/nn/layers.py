@@ -12,7 +12,8 @@ import minires.functional as F
 from minires.autograd import guard
 from minires.autograd.tensor import Tensor
 from minires.errors import ShapeError, UsageError, describe
-from minires.kernels.geometry import Pair, pair
+from minires.kernels.checks import check_arrays, number
+from minires.kernels.geometry import Pair, pair, pairs
 from minires.nn import init
 from minires.nn.module import Module, Parameter
 
@@ -33,8 +34,8 @@ __all__ = [
 class ReLU(Module):
     """out = max(input, 0)."""
 
-    def forward(self, x: Any) -> Any:
-        return F.relu(x)
+    def forward(self, input: Any) -> Any:
+        return F.relu(input)
 
 
 class Linear(Module):
@@ -59,8 +60,8 @@ class Linear(Module):
         )
         _reset(self.weight, self.bias)
 
-    def forward(self, x: Any) -> Any:
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, input: Any) -> Any:
+        return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """Sizes and bias."""
@@ -98,7 +99,7 @@ class Conv2d(Module):
         bias: bool = True,
     ):
         super().__init__()
-        self.kernel_size = pair(kernel_size, "kernel_size")
+        self.kernel_size = pair(kernel_size, "Conv2d: kernel_size")
         _check_sizes(
             "Conv2d",
             in_channels=in_channels,
@@ -112,8 +113,12 @@ class Conv2d(Module):
                 f"and out_channels {out_channels}; they must divide both."
             )
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.stride, self.dilation = pair(stride, "stride"), pair(dilation, "dilation")
-        self.padding = padding if isinstance(padding, str) else pair(padding, "padding")
+        self.stride, self.dilation = pairs("Conv2d", stride=stride, dilation=dilation)
+        self.padding: Pair | str
+        if isinstance(padding, str):
+            self.padding = _named(padding, self.stride)
+        else:
+            (self.padding,) = pairs("Conv2d", padding=padding)
         self.groups = groups
         shape = (out_channels, in_channels // groups, *self.kernel_size)
         self.weight = Parameter(np.empty(shape, np.float32))
@@ -122,9 +127,9 @@ class Conv2d(Module):
         )
         _reset(self.weight, self.bias)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         return F.conv2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+            input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
 
     def extra_repr(self) -> str:
@@ -138,6 +143,16 @@ class Conv2d(Module):
         if self.bias is None:
             parts.append("bias=False")
         return ", ".join(parts)
+
+
+def _named(padding: str, stride: Pair) -> str:
+    if padding not in ("same", "valid"):
+        raise UsageError(f"Conv2d: padding {padding!r} is none of 'same', 'valid' and a number.")
+    if padding == "same" and stride != (1, 1):
+        raise UsageError(
+            f"Conv2d: padding='same' needs stride 1, not {stride}; give the padding as a number."
+        )
+    return padding
 
 
 def _check_sizes(layer: str, **sizes: Any) -> None:
@@ -164,6 +179,7 @@ class BatchNorm2d(Module):
             weights all batches alike: the mean over those seen so far.
         affine: whether to have ``weight`` (gamma, starts at 1) and ``bias`` (beta, starts at 0).
         track_running_stats: whether to keep ``running_mean`` and ``running_var``.
+        bias: whether an affine layer has ``bias`` too.
 
     The variance that normalises is the biased one; ``running_var`` follows the unbiased one.
     """
@@ -178,13 +194,20 @@ class BatchNorm2d(Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        *,
+        bias: bool = True,
     ):
         super().__init__()
         _check_sizes("BatchNorm2d", num_features=num_features)
+        if not number(eps, "BatchNorm2d: eps") >= 0.0:
+            raise UsageError(f"BatchNorm2d: eps must not be negative, got {eps}.")
+        if momentum is not None:
+            number(momentum, "BatchNorm2d: momentum")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         size = num_features
         self.register_parameter("weight", Parameter(np.ones(size, np.float32)) if affine else None)
-        self.register_parameter("bias", Parameter(np.zeros(size, np.float32)) if affine else None)
+        shifts = affine and bias
+        self.register_parameter("bias", Parameter(np.zeros(size, np.float32)) if shifts else None)
         tracked = track_running_stats
         self.register_buffer(
             "running_mean", Tensor(np.zeros(size, np.float32)) if tracked else None
@@ -194,14 +217,15 @@ class BatchNorm2d(Module):
             "num_batches_tracked", Tensor(np.zeros((), np.int64)) if tracked else None
         )
 
-    def forward(self, x: Any) -> Any:
-        if x.ndim != 4:
-            raise ShapeError(f"BatchNorm2d: input must be (N, C, H, W).\n  {describe(input=x)}")
+    def forward(self, input: Any) -> Any:
+        check_arrays("BatchNorm2d", input=input)
+        if input.ndim != 4:
+            raise ShapeError(f"BatchNorm2d: input must be (N, C, H, W).\n  {describe(input=input)}")
         count, momentum = self.num_batches_tracked, self.momentum
         if momentum is None:  # the mean of 1/n over n batches
             momentum = 0.0 if count is None else 1.0 / (count.item() + 1)
         out = F.batch_norm(
-            x,
+            input,
             self.running_mean,
             self.running_var,
             self.weight,
@@ -220,6 +244,11 @@ class BatchNorm2d(Module):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
+def _check_window(layer: str, kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> None:
+    stride = kernel if stride is None else stride
+    pairs(layer, kernel_size=kernel, stride=stride, padding=padding, dilation=dilation)
+
+
 class MaxPool2d(Module):
     """The largest of each window; see :func:`minires.functional.max_pool2d`."""
 
@@ -233,12 +262,13 @@ class MaxPool2d(Module):
         ceil_mode: bool = False,
     ):
         super().__init__()
+        _check_window("MaxPool2d", kernel_size, stride, padding, dilation)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         return F.max_pool2d(
-            x,
+            input,
             self.kernel_size,
             self.stride,
             self.padding,
@@ -265,13 +295,14 @@ class AvgPool2d(Module):
         divisor_override: int | None = None,
     ):
         super().__init__()
+        _check_window("AvgPool2d", kernel_size, stride, padding)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
         self.divisor_override = divisor_override
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         return F.avg_pool2d(
-            x,
+            input,
             self.kernel_size,
             self.stride,
             self.padding,
@@ -292,8 +323,8 @@ class AdaptiveAvgPool2d(Module):
         super().__init__()
         self.output_size = output_size
 
-    def forward(self, x: Any) -> Any:
-        return F.adaptive_avg_pool2d(x, self.output_size)
+    def forward(self, input: Any) -> Any:
+        return F.adaptive_avg_pool2d(input, self.output_size)
 
     def extra_repr(self) -> str:
         """The output size."""
@@ -305,12 +336,12 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5):
         super().__init__()
-        if not 0.0 <= p <= 1.0:
+        if not 0.0 <= number(p, "Dropout: p") <= 1.0:
             raise UsageError(f"Dropout: p must be a probability between 0 and 1, got {p}.")
         self.p = p
 
-    def forward(self, x: Any) -> Any:
-        return F.dropout(x, self.p, self.training)
+    def forward(self, input: Any) -> Any:
+        return F.dropout(input, self.p, self.training)
 
     def extra_repr(self) -> str:
         """The probability."""

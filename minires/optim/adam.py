@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from minires.autograd import guard
 from minires.device import array_module
 from minires.errors import UsageError
+from minires.kernels.checks import number
 from minires.optim.optimizer import Optimizer
 
 __all__ = ["Adam", "AdamW"]
@@ -39,6 +40,7 @@ class Adam(Optimizer):
     array([ 0.5, -1.5], dtype=float32)
     """
 
+    not_negative = ("lr", "eps", "weight_decay")
     decoupled = False
 
     def __init__(
@@ -49,13 +51,14 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ):
-        name = type(self).__name__
-        for setting, value in dict(lr=lr, eps=eps, weight_decay=weight_decay).items():
-            if not value >= 0:
-                raise UsageError(f"{name}: {setting} must not be negative, got {value}.")
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise UsageError(f"{name}: betas must be two numbers from 0 to below 1, got {betas}.")
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        super()._check_settings(settings)
+        name, betas = f"{type(self).__name__}: betas", settings["betas"]
+        pair = isinstance(betas, Sequence) and len(betas) == 2
+        if not pair or not all(0.0 <= number(beta, name) < 1.0 for beta in betas):
+            raise UsageError(f"{name} must be two numbers from 0 to below 1, got {betas!r}.")
 
     def step(self) -> None:
         """One step for every parameter that has a gradient."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from minires.errors import UsageError
+from minires.kernels.checks import number, whole
 from minires.optim.optimizer import Optimizer
 
 __all__ = [
@@ -27,6 +28,11 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer):
+        if not isinstance(optimizer, Optimizer):
+            raise UsageError(
+                f"{type(self).__name__}: optimizer must be an Optimizer, such as optim.SGD(...), "
+                f"not {type(optimizer).__name__}."
+            )
         self.optimizer = optimizer
         # The first rate of a group is kept with it: the next schedule starts from there too.
         self.base_lrs: list[float] = [
@@ -78,8 +84,12 @@ class MultiStepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1):
-        self.milestones = sorted(milestones)
-        self.gamma = gamma
+        if not isinstance(milestones, Iterable):
+            raise UsageError(
+                f"MultiStepLR: milestones must be a list of epochs, got {milestones!r}."
+            )
+        self.milestones = sorted(whole(epoch, "MultiStepLR: a milestone") for epoch in milestones)
+        self.gamma = number(gamma, "MultiStepLR: gamma")
         super().__init__(optimizer)
 
     def rate(self, present: float, base: float, epoch: int) -> float:
@@ -97,9 +107,9 @@ class StepLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
-        if step_size < 1:
+        if whole(step_size, "StepLR: step_size") < 1:
             raise UsageError(f"StepLR: step_size must be at least 1, got {step_size}.")
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = step_size, number(gamma, "StepLR: gamma")
         super().__init__(optimizer)
 
     def rate(self, present: float, base: float, epoch: int) -> float:
@@ -124,6 +134,9 @@ class LinearLR(LRScheduler):
         end_factor: float = 1.0,
         total_iters: int = 5,
     ):
+        start_factor = number(start_factor, "LinearLR: start_factor")
+        end_factor = number(end_factor, "LinearLR: end_factor")
+        total_iters = whole(total_iters, "LinearLR: total_iters")
         if not (0.0 < start_factor <= 1.0 and 0.0 <= end_factor <= 1.0 and total_iters >= 1):
             raise UsageError(
                 "LinearLR: start_factor must be above 0 and at most 1, end_factor from 0 to 1, and "
@@ -151,9 +164,9 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
-        if T_max < 1:
+        if whole(T_max, "CosineAnnealingLR: T_max") < 1:
             raise UsageError(f"CosineAnnealingLR: T_max must be at least 1, got {T_max}.")
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max, self.eta_min = T_max, number(eta_min, "CosineAnnealingLR: eta_min")
         super().__init__(optimizer)
 
     def rate(self, present: float, base: float, epoch: int) -> float:
@@ -187,7 +200,10 @@ class SequentialLR(LRScheduler):
         self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]
     ):
         if not schedulers or any(s.optimizer is not optimizer for s in schedulers):
-            raise UsageError("SequentialLR: needs schedules, all of the optimiser it is given.")
+            raise UsageError(
+                "SequentialLR: needs schedules, all of the optimiser it is given, not "
+                f"{schedulers!r}."
+            )
         if len(milestones) != len(schedulers) - 1 or sorted(set(milestones)) != list(milestones):
             raise UsageError(
                 f"SequentialLR: {len(schedulers)} schedules need {len(schedulers) - 1} rising "

@@ -8,6 +8,7 @@ from typing import Any
 
 from minires.autograd.tensor import Tensor
 from minires.errors import UsageError
+from minires.kernels.checks import number
 from minires.nn.module import Module
 
 __all__ = ["Optimizer"]
@@ -21,8 +22,11 @@ class Optimizer:
         defaults: the settings of groups that do not give their own.
 
     Raises:
-        UsageError: there are none, one stands twice, or one is no leaf tensor.
+        UsageError: there are none, one stands twice, or one is no leaf tensor; or a setting of a
+            group makes no sense.
     """
+
+    not_negative: tuple[str, ...] = ()  # the settings that are numbers from 0 on
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]):
         given = self._listed(params)
@@ -34,10 +38,16 @@ class Optimizer:
         if not isinstance(given[0], Mapping):
             given = [{"params": given}]
         self.defaults = defaults
-        self.param_groups: list[dict[str, Any]] = [
-            {**_plain({**defaults, **group}), "params": self._listed(group["params"])}
-            for group in given
-        ]
+        self.param_groups: list[dict[str, Any]] = []
+        for group in given:
+            if not isinstance(group, Mapping) or "params" not in group:
+                raise UsageError(
+                    f"{type(self).__name__}: each group must be a dict with its 'params', like "
+                    f"{{'params': [...], 'lr': 0.01}}; one is {_short(group)}."
+                )
+            settings = {**defaults, **group}
+            self._check_settings(settings)
+            self.param_groups.append({**_plain(settings), "params": self._listed(group["params"])})
         self._check([p for group in self.param_groups for p in group["params"]])
         self.state: dict[Tensor, dict[str, Any]] = {}
 
@@ -46,17 +56,36 @@ class Optimizer:
             raise UsageError(f"{type(self).__name__}: put a single tensor in a list: [tensor].")
         if isinstance(params, Module):
             raise UsageError(f"{type(self).__name__}: trains tensors: pass model.parameters().")
+        if not isinstance(params, Iterable) or isinstance(params, str):
+            raise UsageError(
+                f"{type(self).__name__}: takes a list of tensors, or model.parameters(), not "
+                f"{params!r}."
+            )
         return list(params)
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        """Refuse a setting that makes no sense; subclasses add to it."""
+        name = type(self).__name__
+        for setting in self.not_negative:
+            if not number(settings[setting], f"{name}: {setting}") >= 0.0:
+                raise UsageError(
+                    f"{name}: {setting} must not be negative, got {settings[setting]}."
+                )
 
     def _check(self, params: list[Any]) -> None:
         name = type(self).__name__
         for parameter in params:
             if not isinstance(parameter, Tensor):
                 mend = ": pass its .parameters()" if isinstance(parameter, Module) else ""
+                if isinstance(parameter, tuple):
+                    mend = ": pass model.parameters(), without the names"
                 raise UsageError(f"{name}: trains tensors, not {type(parameter).__name__}{mend}.")
             if not parameter.is_leaf:
                 made_by = parameter.node.name if parameter.node is not None else ""
-                raise UsageError(f"{name}: trains leaves, not a result of {made_by}.")
+                raise UsageError(
+                    f"{name}: trains leaves, not a result of {made_by}, here of shape "
+                    f"{parameter.shape}. Pass the parameter itself, or .detach() it first."
+                )
         if len(set(map(id, params))) != len(params):
             raise UsageError(f"{name}: a parameter stands twice, and would be changed twice.")
 
@@ -75,6 +104,10 @@ class Optimizer:
             f"{name}={value}" for name, value in self.param_groups[0].items() if name != "params"
         )
         return f"{type(self).__name__}({settings})"
+
+
+def _short(group: Any) -> str:
+    return str(sorted(group)) if isinstance(group, Mapping) else type(group).__name__
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

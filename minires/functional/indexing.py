@@ -1,0 +1,106 @@
+"""Indexing, and its adjoint: adding at the same places."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minires.autograd.function import Function
+from minires.autograd.tensor import Tensor
+from minires.device import array_module, is_array
+from minires.errors import IndexingError, describe
+
+__all__ = ["getitem"]
+
+
+class GetItem(Function):
+    """out = x[index];  grad_x = zeros with grad_out added at ``index`` (repeats add up)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, index: Any) -> Any:
+        ctx.save_constant(index=index, shape=x.shape)
+        return x[index]
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return PutAdd.apply(grad_out, index=ctx.saved("index"), shape=ctx.saved("shape"))
+
+
+class PutAdd(Function):
+    """out = zeros of ``shape`` with x added at ``index``, the adjoint of indexing."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
+        ctx.save_constant(index=index)
+        xp = array_module(x)
+        out = xp.zeros(shape, dtype=x.dtype)
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(hasattr(part, "dtype") for part in parts):
+            xp.add.at(out, index, x)  # an index array may name a place more than once
+        else:
+            out[index] = x
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return GetItem.apply(grad_out, index=ctx.saved("index"))
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """``x[index]``: numbers, slices, None, Ellipsis, integer and boolean arrays.
+
+    Raises IndexingError, which is an IndexError, for an index that names what is not there.
+    """
+    try:
+        if isinstance(index, tuple):
+            raw = tuple(_raw_index(part) for part in index)
+            if any(type(part) is int for part in raw) and any(map(is_array, raw)):
+                first, rest = _numbers_first(raw)
+                return GetItem.apply(GetItem.apply(x, index=first), index=rest)
+            return GetItem.apply(x, index=raw)
+        return GetItem.apply(x, index=_raw_index(index))
+    except (IndexError, TypeError, ValueError) as error:
+        why = str(error).rstrip(". ")
+        raise IndexingError(
+            f"getitem: {why}.\n  {describe(x=x)}    index: {reprlib.repr(index)}\n"
+            "  Use whole numbers from 0 to below the length (or from -length on), slices, None, "
+            "..., or arrays of whole numbers or booleans."
+        ) from None
+
+
+def _numbers_first(index: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """An index in two: all but its arrays, and then the arrays, as PyTorch takes them.
+
+    NumPy counts a number among the index arrays, and where a slice stands between them it moves
+    their dimension to the front: x[0, :, array] is (len(array), n) there and (n, len(array)) here.
+    """
+    numbers: list[Any] = []
+    rest: list[Any] = []
+    for part in index:
+        if type(part) is int:
+            numbers.append(part)
+        elif is_array(part):
+            numbers += [slice(None)] * (part.ndim if part.dtype.kind == "b" else 1)
+            rest.append(part)
+        else:
+            numbers.append(part)
+            rest.append(part if part is Ellipsis else slice(None))
+    return tuple(numbers), tuple(rest)
+
+
+def _raw_index(index: Any) -> Any:
+    """A part of an index as NumPy takes it; lists become arrays of their own.
+
+    They may repeat a place, and whoever owns them may change them before backward.
+    """
+    if isinstance(index, Tensor):
+        index = index._data
+    if is_array(index) and index.ndim == 0 and index.dtype.kind in "iu":
+        return int(index)
+    if isinstance(index, np.generic):
+        return index.item()
+    listed = isinstance(index, Sequence) and not isinstance(index, str)
+    return np.array(index) if listed else index
