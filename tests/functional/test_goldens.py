@@ -1,4 +1,4 @@
-"""Every operation against what PyTorch gave: values, gradients, and what it changes in place."""
+"""Every operation against what PyTorch gave: values, both gradients, what is changed in place."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from minires.functional.bind import METHODS
 from tests.golden.loading import OP_FILES, Case, load_cases
 
 CASES = [case for file in OP_FILES for case in load_cases(file)]
+IN_FLOAT64 = [case for case in CASES if not case.single]
+TWICE = [case for case in CASES if case.second]
 
-each_case = pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in CASES])
+
+def each(cases: list[Case]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in cases])
 
 
 def function_of(op: str) -> Any:
@@ -25,8 +29,19 @@ def function_of(op: str) -> Any:
     return getattr(F, name)
 
 
-def compare(case: Case, dtype: Any, value_share: float, gradient_share: float) -> None:
-    """Run a case in ``dtype``; differences up to a share of the largest number, or of each."""
+def same(found: Any, expected: np.ndarray, dtype: Any, share: float) -> None:
+    """Equal up to a share of the largest number, or of each."""
+    kept = expected.dtype if expected.dtype.kind != "f" else dtype
+    assert (found.shape, found.dtype) == (expected.shape, kept)
+    # Sums cancel, so the size of their terms counts: numbers of order 1, if not larger.
+    largest = max(1.0, np.abs(expected).max(initial=0.0))
+    np.testing.assert_allclose(
+        found.data, expected, rtol=share, atol=share * largest, equal_nan=False
+    )
+
+
+def run(case: Case, dtype: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The outputs of a case in ``dtype``, and its input tensors by path."""
     leaves: dict[str, Any] = {}
 
     def leaf(path: str, array: np.ndarray) -> Any:
@@ -35,30 +50,31 @@ def compare(case: Case, dtype: Any, value_share: float, gradient_share: float) -
         leaves[path] = mr.tensor(array, requires_grad=path in case.grads)
         return leaves[path]
 
-    def same(found: Any, expected: np.ndarray, share: float) -> None:
-        kept = expected.dtype if expected.dtype.kind != "f" else dtype
-        assert (found.shape, found.dtype) == (expected.shape, kept)
-        # Sums cancel, so the size of their terms counts: numbers of order 1, if not larger.
-        largest = max(1.0, np.abs(expected).max(initial=0.0))
-        np.testing.assert_allclose(
-            found.data, expected, rtol=share, atol=share * largest, equal_nan=False
-        )
-
     args, kwargs = case.call_with(leaf)
     result = function_of(case.op)(*args, **kwargs)
-    outputs = result if isinstance(result, tuple) else (result,)
-    assert len(outputs) == len(case.outputs)
-    for found, expected in zip(outputs, case.outputs, strict=True):
-        same(found, expected, value_share)
-    for path, expected in case.changed.items():
-        same(leaves[path], expected, value_share)
-    differentiable = [outputs[i] for i in case.cotangents]
+    return (result if isinstance(result, tuple) else (result,)), leaves
+
+
+def gradients(case: Case, outputs: Any, leaves: Any, dtype: Any, **how: Any) -> Any:
+    """The gradients of a case, by path."""
+    if not case.grads:
+        return {}
     cotangents = [mr.tensor(c.astype(dtype)) for c in case.cotangents.values()]
     inputs = [leaves[path] for path in case.grads]
-    for found, expected in zip(
-        mr.grad(differentiable, inputs, cotangents), case.grads.values(), strict=True
-    ):
-        same(found, expected, gradient_share)
+    found = mr.grad([outputs[i] for i in case.cotangents], inputs, cotangents, **how)
+    return dict(zip(case.grads, found, strict=True))
+
+
+def compare(case: Case, dtype: Any, value_share: float, gradient_share: float) -> None:
+    """Run a case in ``dtype`` and hold all that it gives against what is stored."""
+    outputs, leaves = run(case, dtype)
+    assert len(outputs) == len(case.outputs)
+    for found, expected in zip(outputs, case.outputs, strict=True):
+        same(found, expected, dtype, value_share)
+    for path, expected in case.changed.items():
+        same(leaves[path], expected, dtype, value_share)
+    for path, found in gradients(case, outputs, leaves, dtype).items():
+        same(found, case.grads[path], dtype, gradient_share)
 
 
 def float32_share(case: Case) -> float:
@@ -70,8 +86,8 @@ def float32_share(case: Case) -> float:
     """
     arrays = (*case.args, *case.kwargs.values(), *case.outputs)
     terms = max((array.size for array in arrays if isinstance(array, np.ndarray)), default=1)
-    units = 2.0 * np.sqrt(max(terms, 1))
-    if case.op == "F.batch_norm":
+    units = 2.0 * np.sqrt(max(terms, 1)) * (2.0 if case.single else 1.0)  # they rounded too
+    if case.op == "F.batch_norm" and case.args[0].size:
         x = case.args[0]
         others = tuple(i for i in range(x.ndim) if i != 1)
         spread = np.sqrt(x.var(axis=others) + case.kwargs.get("eps", 1e-5))
@@ -79,12 +95,35 @@ def float32_share(case: Case) -> float:
     return float(np.finfo(np.float32).eps * units)
 
 
-@each_case
+@each(IN_FLOAT64)
 def test_values_and_gradients_agree_in_float64(case: Case) -> None:
     compare(case, np.float64, 1e-10, 1e-9)
 
 
-@each_case
+@each(CASES)
 def test_values_and_gradients_agree_in_float32(case: Case) -> None:
     share = float32_share(case)
     compare(case, np.float32, share, share)
+
+
+@each(TWICE)
+def test_second_gradients_agree(case: Case) -> None:
+    outputs, leaves = run(case, np.float64)
+    found = gradients(case, outputs, leaves, np.float64, create_graph=True)
+    along = [(found[path] * mr.tensor(d)).sum() for path, d in case.directions.items()]
+    inputs = [leaves[path] for path in case.grads]
+    second = mr.grad([a for a in along if a.requires_grad], inputs, allow_unused=True)
+    for path, gradient in zip(case.grads, second, strict=True):
+        expected = case.second[path]
+        if gradient is None:
+            assert not expected.any()
+        else:
+            same(gradient, expected, np.float64, 1e-9)
+
+
+def test_every_operation_and_method_has_a_stored_case() -> None:
+    stored = {function_of(op) for op in {case.op for case in CASES}}
+    of_a_gpu, of_a_number = {METHODS["cuda"]}, {METHODS[n] for n in ("__radd__", "__rmul__")}
+    operations = {getattr(F, name) for name in F.__all__} | set(METHODS.values())
+    assert operations - stored == of_a_gpu
+    assert of_a_number <= stored

@@ -58,6 +58,8 @@ class Case:
         grads: the gradients, by path of the input: "0" is args[0], "0.1" is args[0][1],
             "weight" is kwargs["weight"].  Arrays that have none here need no gradient.
         changed: inputs that the call changes in place, as they are afterwards, by path.
+        directions, second: by path, where there is a second gradient: the gradient, by each of the
+            inputs that have one, of the sum of directions * grads.
     """
 
     op: str
@@ -66,9 +68,16 @@ class Case:
     cotangents: dict[int, np.ndarray]
     grads: Arrays
     changed: Arrays
+    directions: Arrays
+    second: Arrays
     coded_args: list[Any] = field(repr=False)
     coded_kwargs: dict[str, Any] = field(repr=False)
     stored: Stored = field(repr=False)
+
+    @property
+    def single(self) -> bool:
+        """Whether PyTorch computed it in float32."""
+        return any(output.dtype == np.float32 for output in self.outputs)
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -198,6 +207,8 @@ def load_cases(file: str) -> list[Case]:
             cotangents={int(i): a for i, a in stored.arrays(entry["cotangents"]).items()},
             grads=stored.arrays(entry["grads"]),
             changed=stored.arrays(entry["changed"]),
+            directions=stored.arrays(entry["directions"]),
+            second=stored.arrays(entry["second"]),
             coded_args=entry["args"],
             coded_kwargs=entry["kwargs"],
             stored=stored,

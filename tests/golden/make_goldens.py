@@ -3,19 +3,22 @@
     pip install torch==2.13.0 numpy
     python tests/golden/make_goldens.py
 
-The cases stand in make_elementwise.py, make_layers.py, make_networks.py and make_optim.py under
-PyTorch's own names; loading.py reads the files.  The CPU build is enough; it takes seconds.
+The cases stand in make_elementwise.py, make_layers.py, make_corners.py, make_networks.py and
+make_optim.py under PyTorch's own names; loading.py reads the files.  The CPU build is enough; it
+takes seconds.
 """
 
 from __future__ import annotations
 
 import warnings
 
+import make_corners
 import make_elementwise
 import make_layers
 import torch
 from make_networks import networks
 from make_optim import optim
+from make_recorder import OpWriter
 
 THEMES = (
     make_elementwise.elementwise,
@@ -38,6 +41,8 @@ def main() -> None:
     total = 0
     for theme in THEMES:
         writer = theme()
+        if isinstance(writer, OpWriter):
+            getattr(make_corners, writer.theme)(writer)
         path = writer.write()
         total += path.stat().st_size
         print(f"{path.name:16} {len(writer.entries):4} cases {path.stat().st_size:8} bytes")

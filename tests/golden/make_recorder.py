@@ -124,9 +124,17 @@ class OpWriter(Writer):
             if out.requires_grad
         }
         wanted = {path: leaf for path, leaf in leaves.items() if leaf.requires_grad}
-        grads = torch.autograd.grad(
-            [outputs[int(i)] for i in cotangents], list(wanted.values()), list(cotangents.values())
-        )
+        if not cotangents:  # where the largest stands has no gradient
+            wanted = {}
+        grads: tuple[torch.Tensor, ...] = ()
+        if wanted:
+            grads = torch.autograd.grad(
+                [outputs[int(i)] for i in cotangents],
+                list(wanted.values()),
+                list(cotangents.values()),
+                create_graph=True,
+            )
+        directions, second = _second(name, wanted, grads)
         changed = {
             path: leaf for path, leaf in leaves.items() if not torch.equal(leaf, before[path])
         }
@@ -140,8 +148,39 @@ class OpWriter(Writer):
                 "cotangents": self.put_all(cotangents),
                 "grads": self.put_all(dict(zip(wanted, grads, strict=True))),
                 "changed": self.put_all(changed),
+                "directions": self.put_all(directions),
+                "second": self.put_all(second),
             }
         )
+
+
+def _second(
+    name: str, wanted: dict[str, torch.Tensor], grads: tuple[torch.Tensor, ...]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The gradient of <directions, gradients> by the same inputs, and the directions.
+
+    Nothing where it is zero, or has no value, as the slope of a root at 0; and nothing in float32,
+    where it would tell less.
+    """
+    recorded = {p: g for p, g in zip(wanted, grads, strict=True) if g.requires_grad}
+    if not recorded or any(g.dtype != torch.float64 for g in grads):
+        return {}, {}
+    directions = {
+        p: torch.from_numpy(normal(f"{name} along {p}", *g.shape)) for p, g in recorded.items()
+    }
+    along = sum((directions[p] * g).sum() for p, g in recorded.items())
+    try:
+        found = torch.autograd.grad(along, list(wanted.values()), allow_unused=True)
+    except RuntimeError:  # as of batch norm with a bias and no weight, which PyTorch lacks
+        return {}, {}
+    second = {
+        p: torch.zeros_like(x) if s is None else s
+        for (p, x), s in zip(wanted.items(), found, strict=True)
+    }
+    telling = any(s.any() for s in second.values())
+    if not telling or not all(s.isfinite().all() for s in second.values()):
+        return {}, {}
+    return directions, second
 
 
 def _encode(writer: Writer, path: str, arg: Any, leaves: dict[str, torch.Tensor]) -> Any:
