@@ -17,7 +17,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["LADDER", "Line", "Slopes", "Step", "between", "choose_step", "join", "read", "unit_of"]
+__all__ = [
+    "EPS",
+    "LADDER",
+    "Line",
+    "Slopes",
+    "Step",
+    "between",
+    "choose_step",
+    "join",
+    "read",
+    "sizes_of",
+    "unit_of",
+]
+
+EPS = float(np.finfo(np.float64).eps)
 
 # Steps that are tried, from large to small, as shares of the size of the input.
 LADDER = tuple(10.0 ** (-k / 2) for k in range(4, 16))  # 1e-2 ... 3e-8
@@ -63,9 +77,15 @@ class Line:
     ):
         self.values, self.point, self.base = values, point, base
         self.which, self.direction = which, direction
+        self._seen: dict[float, tuple[np.ndarray, float]] = {}
 
     def at(self, t: float) -> tuple[np.ndarray, float]:
         """The outputs (M,) at ``t`` along the line, and ``t`` as it was rounded."""
+        if t not in self._seen:
+            self._seen[t] = self._run(t)
+        return self._seen[t]
+
+    def _run(self, t: float) -> tuple[np.ndarray, float]:
         moved = self.point[self.which].copy()
         if isinstance(self.direction, tuple):
             kept = moved[self.direction]
@@ -97,9 +117,12 @@ def unit_of(x: np.ndarray) -> float:
 
 
 def choose_step(
-    line: Line, readings: np.ndarray, unit: float, good_enough: float = 0.0
+    line: Line, readings: np.ndarray, unit: float, good_enough: float
 ) -> tuple[Step, np.ndarray]:
     """The step where the differences change least from one step to the next.
+
+    What rounding makes of the outputs is added to the change: differences below that are zero at
+    every step, which changes nothing and says nothing.
 
     Args:
         line: along which the outputs are read.
@@ -113,9 +136,10 @@ def choose_step(
     """
     steps = [unit * share for share in LADDER]
     found = [read(readings, line.slopes(h).central) for h in steps]
+    rounding = EPS * float(sizes_of(readings, line.base).max(initial=0.0))
     finite = [k for k, slopes in enumerate(found) if np.isfinite(slopes).all()]
     changes = {
-        k: float(np.abs(found[k] - found[k + 1]).max(initial=0.0))
+        k: float(np.abs(found[k] - found[k + 1]).max(initial=0.0)) + rounding / steps[k]
         for k in finite
         if k + 1 in finite
     }
@@ -126,6 +150,12 @@ def choose_step(
     allowed = max(3.0 * changes[best], good_enough * largest)
     chosen = max(k for k, change in changes.items() if change <= allowed)
     return Step(steps[chosen], changes[chosen]), found[chosen]
+
+
+def sizes_of(readings: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """The largest output (R,) that each reading takes in, by which its rounding is measured."""
+    seen = np.where(readings == 0.0, 0.0, np.abs(readings * base))
+    return np.asarray(seen.max(axis=1, initial=0.0))
 
 
 def read(readings: np.ndarray, slopes: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ __all__ = ["gradcheck", "gradgradcheck"]
 
 MOST_ELEMENTS = 1000  # so many, over all inputs, are looked at one by one
 MOST_OUTPUTS = 100  # so many are read one by one
+FACTORS = (2.0**-14, 2.0**14)  # a gradient is linear, so with grad_out it grows and shrinks
 SAMPLED = 32  # elements that are looked at in a larger input
 DIRECTIONS = 4  # and directions
 
@@ -53,8 +54,8 @@ def gradcheck(
     probable it is that one wrong element is missed.  Where the two one-sided differences disagree
     there is a kink: any gradient between the two is right there, and is reported, not refused.
 
-    The function is first run backward at another point, so that a backward method that remembers
-    an earlier call is found out.
+    The function is first run backward at another point, and there again at the end: a backward
+    method that remembers an earlier call is found out.  So is one that is not linear in grad_out.
 
     Args:
         fn: takes the inputs and returns a tensor, or several; ``MyFunction.apply`` works, and a
@@ -63,7 +64,8 @@ def gradcheck(
             those that require grad; if none does, all of floating-point numbers.
         eps: the step h for all; by default it is chosen for each input, from 12 steps between 1e-2
             and 3e-8 of its size, as the one where the differences change least.
-        atol: absolute tolerance; by default 1e-3 * rtol * the largest derivative by the input.
+        atol: absolute tolerance; by default 1e-3 * rtol * the largest derivative of that one
+            number of the output by the input.
         rtol: relative tolerance, 1e-5 by default.
         directions: look along so many random directions and at sampled elements, whatever the
             size; by default the size decides.
@@ -174,13 +176,14 @@ def _examine(
     elements = sum(x.size for x in subject.point)
     everything = directions is None and elements <= MOST_ELEMENTS
     whole_jacobian = everything and base.size <= MOST_OUTPUTS
-    readings, labels = _readings(outputs, whole_jacobian, rng)
+    readings, labels, owners = _readings(outputs, whole_jacobian, rng)
     problems = []
     if not np.isfinite(base).all():
         bad = int((~np.isfinite(base)).sum())
         problems.append(f"{bad} of {base.size} numbers of the output are not finite")
-    _run_elsewhere(subject, rng)
-    gradients, reached, said = _analytic(subject, base, readings)
+    elsewhere = [x * (1.0 + 0.01 * rng.random(x.shape)) for x in subject.point]
+    before = _gradients_at(subject, elsewhere, readings[-1:])
+    gradients, reached, said = _analytic(subject, subject.point, base, readings)
     problems += said
 
     case = Case(
@@ -190,6 +193,7 @@ def _examine(
         base=base,
         readings=readings,
         labels=labels,
+        owners=owners,
         rtol=rtol,
         atol=atol,
         eps=eps,
@@ -211,14 +215,7 @@ def _examine(
                 judge.look_at(index)
                 advance()
             checks.append(judge.conclude())
-    again, _, _ = _analytic(subject, base, readings[-1:])
-    for first, second in zip(gradients, again, strict=True):
-        if not np.array_equal(first[-1:], second, equal_nan=True):
-            problems.append(
-                "a second backward pass at the same point gave another gradient: it depends on "
-                "earlier calls"
-            )
-            break
+    problems += _said_of_repeats(subject, elsewhere, before, gradients, readings[-1:])
     return GradcheckReport(
         name=subject.name,
         order=subject.order,
@@ -233,38 +230,44 @@ def _examine(
 
 def _readings(
     outputs: Arrays, each: bool, rng: np.random.Generator
-) -> tuple[np.ndarray, list[str]]:
-    """What is read off the outputs: rows (R, M), and what each is called."""
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """What is read off the outputs: rows (R, M), what each is called, and of which output it is."""
     size = sum(out.size for out in outputs)
     cotangent = rng.standard_normal((1, size))
     if not each:
-        return cotangent, ["the outputs, with a random cotangent"]
+        return cotangent, ["the outputs, with a random cotangent"], np.array([0])
     labels = []
     for i, out in enumerate(outputs):
         name = f"out[{i}]" if len(outputs) > 1 else "out"
         labels += [element_name(name, index) for index in np.ndindex(out.shape)]
-    return np.vstack([np.eye(size), cotangent]), [*labels, "the outputs, with a random cotangent"]
+    labels.append("the outputs, with a random cotangent")
+    owners = np.repeat(np.arange(len(outputs) + 1), [*(out.size for out in outputs), 1])
+    return np.vstack([np.eye(size), cotangent]), labels, owners
 
 
 def _analytic(
-    subject: Subject, base: np.ndarray, readings: np.ndarray
+    subject: Subject,
+    point: Arrays,
+    base: np.ndarray,
+    readings: np.ndarray,
+    factor: float = -0.5,  # not 1: a backward method that forgets grad_out would get away with it
 ) -> tuple[Arrays, list[bool], list[str]]:
     """By each input: the gradients (R, *shape) of the readings, by a backward pass each.
 
     Besides, whether any gradient reached the input, and what was odd.
     """
-    outputs, leaves = subject.run(subject.point, record=True)
+    outputs, leaves = subject.run(point, record=True)
     problems = []
     recorded_base = join([out.data for out in outputs])
-    if not np.allclose(recorded_base, base, rtol=1e-9, atol=1e-12, equal_nan=True):
+    atol = 1e-12 * float(np.abs(base).max(initial=0.0, where=np.isfinite(base)))
+    if not np.allclose(recorded_base, base, rtol=1e-9, atol=atol, equal_nan=True):
         problems.append("the outputs are others when a graph is recorded")
     gradients = [np.zeros((len(readings), *leaf.shape)) for leaf in leaves]
     reached = [False] * len(leaves)
     recorded = [out for out in outputs if out.node is not None]
     ends = np.cumsum([out.data.size for out in outputs])[:-1]
     for r, row in enumerate(readings if recorded else ()):
-        # Not 1: a backward method that forgets grad_out would get away with it.
-        parts = np.split(-0.5 * row, ends)
+        parts = np.split(factor * row, ends)
         cotangents = [
             part.reshape(out.shape)
             for part, out in zip(parts, outputs, strict=True)
@@ -278,18 +281,43 @@ def _analytic(
         for k, gradient in enumerate(found):
             if gradient is not None:
                 reached[k] = True
-                gradients[k][r] = gradient.data / -0.5
+                gradients[k][r] = gradient.data / factor
     return gradients, reached, problems
 
 
-def _run_elsewhere(subject: Subject, rng: np.random.Generator) -> None:
-    """One backward pass at another point with another cotangent, whose result nobody wants."""
-    point = [x * (1.0 + 0.01 * rng.random(x.shape)) for x in subject.point]
-    found, leaves = subject.run(point, record=True)
-    reached = [out for out in found if out.node is not None]
-    if reached:
-        cotangents = [Tensor(rng.standard_normal(out.shape)) for out in reached]
-        grad(reached, leaves, grad_outputs=cotangents, allow_unused=True)
+def _gradients_at(
+    subject: Subject, point: Arrays, readings: np.ndarray, factor: float = -0.5
+) -> Arrays:
+    return _analytic(subject, point, join(subject.values(point)), readings, factor)[0]
+
+
+def _said_of_repeats(
+    subject: Subject,
+    elsewhere: Arrays,
+    before: Arrays,
+    gradients: Arrays,
+    cotangent: np.ndarray,
+) -> list[str]:
+    """What is odd when backward is run again, at both points, and with other cotangents."""
+    here = [gradient[-1:] for gradient in gradients]
+    again = _gradients_at(subject, subject.point, cotangent)
+    there = _gradients_at(subject, elsewhere, cotangent)
+    for first, second in zip([*here, *before], [*again, *there], strict=True):
+        if not np.array_equal(first, second, equal_nan=True):
+            return [
+                "a second backward pass at the same point gave another gradient: it depends on "
+                "earlier calls"
+            ]
+    for factor in FACTORS:
+        scaled = _gradients_at(subject, subject.point, cotangent, factor)
+        for first, second in zip(here, scaled, strict=True):
+            atol = 1e-9 * float(np.abs(first).max(initial=0.0, where=np.isfinite(first)))
+            if not np.allclose(first, second, rtol=1e-9, atol=atol, equal_nan=True):
+                return [
+                    f"backward is not linear in grad_out: with {factor:g} times as much the "
+                    "gradient does not grow by that factor"
+                ]
+    return []
 
 
 def _direction(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

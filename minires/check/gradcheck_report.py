@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,7 +67,7 @@ class InputCheck:
             the gradient is wrong, nan where nobody looked and at kinks.
         worst: the worst place that is no kink; None if there is none.
         sure_above: an error of a single element above this shows in every direction.
-        curve: (step, error) at the worst place.
+        measure_curve: runs the function again, for ``curve``.
     """
 
     name: str
@@ -79,8 +81,13 @@ class InputCheck:
     worst: Place | None
     kinks: list[Place]
     sure_above: float | None
-    curve: list[tuple[float, float]]
     remarks: list[str]
+    measure_curve: Callable[[], list[tuple[float, float]]] = field(repr=False, compare=False)
+
+    @cached_property
+    def curve(self) -> list[tuple[float, float]]:
+        """(step, error) at the worst place, measured when it is first asked for."""
+        return self.measure_curve()
 
     @property
     def passed(self) -> bool:
@@ -132,7 +139,7 @@ class InputCheck:
             "directions": self.directions,
             "coverage": self.coverage(),
             "chance_to_miss": self.chance_to_miss,
-            "sure_above": self.sure_above,
+            "sure_above": None if self.sure_above is None else _finite(self.sure_above),
             "step": self.step,
             "passed": self.passed,
             "wrong_elements": self.wrong_elements,
@@ -140,7 +147,7 @@ class InputCheck:
             "remarks": list(self.remarks),
             "kinks": [_plain(place, self.name) for place in self.kinks],
             "worst": None if worst is None else _plain(worst, self.name),
-            "ratios": [[x if x == x else None for x in row] for row in grid],
+            "ratios": [[None if math.isnan(x) else min(x, 1e300) for x in row] for row in grid],
             "curve": [list(point) for point in self.curve],
         }
 
@@ -300,9 +307,14 @@ def _plain(place: Place, name: str) -> dict[str, Any]:
         "element": place.of(name),
         "index": None if place.index is None else list(place.index),
         "output": place.output,
-        "analytic": place.analytic,
-        "numeric": place.numeric,
-        "relative_error": place.relative_error,
-        "allowed": place.allowed,
-        "sides": list(place.sides),
+        "analytic": _finite(place.analytic),
+        "numeric": _finite(place.numeric),
+        "relative_error": _finite(place.relative_error),
+        "allowed": _finite(place.allowed),
+        "sides": [_finite(side) for side in place.sides],
     }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no word for infinity and nan."""
+    return value if math.isfinite(value) else None

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minires.check.differences import Line, Slopes, Step, between, choose_step, read, unit_of
+from minires.check.differences import (
+    EPS,
+    Line,
+    Step,
+    between,
+    choose_step,
+    read,
+    sizes_of,
+    unit_of,
+)
 from minires.check.gradcheck_report import InputCheck, Place
 
 __all__ = ["InputJudge", "Case"]
 
 MOST_CONFIRMED = 8  # so many wrong elements are measured again; the rest is taken as they are
-EPS = float(np.finfo(np.float64).eps)
 DISAGREE = 1e-2  # sides that differ by this share of the largest derivative may be a kink
 CURVE = tuple(10.0 ** (k / 2) for k in range(-24, 1))  # steps of the V that is drawn, in units
 
@@ -30,6 +39,7 @@ class Case:
         base: the outputs there, in one vector (M,).
         readings: (R, M), what is read off the outputs.
         labels: what each reading is called.
+        owners: (R,), the number of the output that each reading is an element of.
         rtol, atol: what is allowed; None where the size of the gradient decides.
         eps: a fixed step, or None where it is chosen for each input.
     """
@@ -40,6 +50,7 @@ class Case:
     base: np.ndarray
     readings: np.ndarray
     labels: list[str]
+    owners: np.ndarray
     rtol: float
     atol: float | None
     eps: float | None
@@ -52,9 +63,10 @@ class Measured:
     where: tuple[int, ...] | np.ndarray
     analytic: np.ndarray  # (R,)
     numeric: np.ndarray  # (R,)
-    slopes: Slopes
-    error: float  # of the differences
-    at_kink: bool = False
+    low: np.ndarray  # (R,), the least derivative that the two sides leave room for
+    high: np.ndarray  # (R,), and the largest
+    error: np.ndarray  # (R,), of the differences
+    at_kink: np.ndarray  # (R,), whether the two sides have slopes of their own
 
 
 class InputJudge:
@@ -73,16 +85,18 @@ class InputJudge:
         self.flat, self.reached = gradients.reshape(len(gradients), -1), reached
         self.unit = unit_of(self.x)
         self.step = Step(case.eps or 1e-6 * self.unit, 0.0)
-        self.scale = 0.0  # the largest derivative found
+        self.scale = np.zeros(len(self.readings))  # the largest derivative found of each reading
+        self.largest = self.scale  # and the largest found of any element of the same output
         # What rounding alone makes of the outputs: a gradient below that is zero.
-        self.rounding = 256.0 * EPS * float(np.abs(case.base).max(initial=0.0))
+        self.rounding = 256.0 * EPS * sizes_of(self.readings, case.base)  # (R,)
         self.elements: list[Measured] = []
         self.directions: list[Measured] = []
 
     def choose_step(self, direction: np.ndarray) -> None:
         """Choose the step of this input, by the function's course along ``direction``."""
-        good_enough = 1e-4 * self.case.rtol
-        self.step, _ = choose_step(self._line(direction), self.readings, self.unit, good_enough)
+        self.step, _ = choose_step(
+            self._line(direction), self.readings, self.unit, 1e-4 * self.case.rtol
+        )
 
     def look_at(self, index: tuple[int, ...]) -> None:
         """Measure one element."""
@@ -99,46 +113,49 @@ class InputJudge:
 
     def _measure(self, where: Any, analytic: np.ndarray) -> Measured:
         slopes = self._line(where).slopes(self.step.size)
-        return Measured(
-            where, analytic, read(self.readings, slopes.central), slopes, self.step.error
-        )
+        numeric = read(self.readings, slopes.central)
+        low, high = between(self.readings, slopes)
+        error = np.full(len(numeric), self.step.error)
+        return Measured(where, analytic, numeric, low, high, error, np.zeros(len(numeric), bool))
 
     # --- the judgment ---
 
     def conclude(self) -> InputCheck:
         """Judge all that was measured."""
         everything = [*self.elements, *self.directions]
-        finite = [np.abs(m.numeric[np.isfinite(m.numeric)]).max(initial=0.0) for m in everything]
-        self.scale = float(max(finite, default=0.0))
+        for m in everything:
+            finite = np.where(np.isfinite(m.numeric), np.abs(m.numeric), 0.0)
+            self.scale = np.maximum(self.scale, finite)
+        largest = np.zeros(int(self.case.owners.max()) + 1)
+        np.maximum.at(largest, self.case.owners, self.scale)
+        self.largest = largest[self.case.owners]
         kinks: list[Place] = []
         wrong: list[Measured] = []
         confirmed = 0
         for measured in sorted(everything, key=self._badness, reverse=True):
             failed = self._badness(measured) > 1.0
-            if not failed and not self._sides_disagree(measured):
-                continue
-            if failed and confirmed >= MOST_CONFIRMED:
-                wrong.append(measured)
-                continue
-            verdict = self._second_look(measured)
-            if verdict == "wrong":
+            if not failed or confirmed < MOST_CONFIRMED:
+                self._second_look(measured)
+            if self._badness(measured) > 1.0:
                 wrong.append(measured)
                 confirmed += 1
-            elif verdict == "kink" and isinstance(measured.where, tuple):
-                kinks.append(self._place(measured))
+            elif measured.at_kink.any() and isinstance(measured.where, tuple):
+                kinks.append(self._place(measured, self._kink_reading(measured)))
         return self._result(wrong, kinks)
 
     def _allowed(self, m: Measured) -> np.ndarray:
         rtol, atol = self.case.rtol, self.case.atol
-        absolute = 1e-3 * rtol * self.scale + self.rounding / self.unit if atol is None else atol
+        least = 1e-3 * rtol * self.scale + EPS * self.largest + self.rounding / self.unit
+        absolute = least if atol is None else atol
         # Differences that are off by more than the gradient is allowed to be cannot judge it.
-        noise = 10.0 * m.error if 10.0 * m.error <= rtol * self.scale else 0.0
+        noise = np.where(10.0 * m.error <= rtol * self.largest, 10.0 * m.error, 0.0)
         largest = np.maximum(np.abs(m.analytic), np.abs(m.numeric))
         return np.asarray(rtol * largest + absolute + noise)
 
     def _ratios(self, m: Measured) -> np.ndarray:
         """The error of each reading as a share of what is allowed: above 1 is too much."""
-        gap = np.abs(m.analytic - m.numeric)
+        outside = np.maximum(m.low - m.analytic, m.analytic - m.high)  # of what a kink leaves free
+        gap = np.where(m.at_kink, np.maximum(outside, 0.0), np.abs(m.analytic - m.numeric))
         allowed = self._allowed(m)
         ratios = np.where(gap == 0.0, 0.0, gap / np.maximum(allowed, 1e-300))
         return np.where(np.isfinite(gap), ratios, np.inf)
@@ -146,39 +163,49 @@ class InputJudge:
     def _badness(self, m: Measured) -> float:
         return float(self._ratios(m).max(initial=0.0))
 
-    def _sides_disagree(self, m: Measured) -> bool:
-        low, high = between(self.readings, m.slopes)
-        return bool((high - low).max(initial=0.0) > self._smooth(self.step.size))
+    def _second_look(self, m: Measured) -> None:
+        """Measure what is off, or may be a kink, again: each reading with a step of its own."""
+        line, h = self._line(m.where), self.step.size
+        disagree = m.high - m.low > DISAGREE * self.scale + self.rounding / h
+        for r in np.flatnonzero((self._ratios(m) > 1.0) | disagree).tolist():
+            if self.case.eps is None:
+                step, m.numeric[r] = self._own_step(line, r)
+                m.error[r], h = step.error, step.size
+            m.low[r], m.high[r] = self._sides(line, r, h)
+            low, high = self._sides(line, r, h / 10)
+            self._tell_kink(m, r, high - low, h)
 
-    def _smooth(self, h: float) -> float:
-        """A gap between the sides that curvature or rounding may make."""
-        return DISAGREE * self.scale + self.rounding / h
+    def _own_step(self, line: Line, r: int) -> tuple[Step, float]:
+        """The best step for one reading along one line, and the derivative found with it.
 
-    def _second_look(self, m: Measured) -> str:
-        """Measure again, with a step of this place's own: 'right', 'wrong' or 'kink'."""
-        line = self._line(m.where)
-        if self.case.eps is None:
-            step, numeric = choose_step(line, self.readings, self.unit)
-            m.numeric, m.error, m.slopes = numeric, step.error, line.slopes(step.size)
-        else:
-            step = self.step
-        if self._is_kink(line, m, step.size):
-            low, high = between(self.readings, m.slopes)
-            slack = self._allowed(m)
-            m.at_kink = True
-            inside = (m.analytic >= low - slack) & (m.analytic <= high + slack)
-            return "kink" if inside.all() else "wrong"
-        return "wrong" if self._badness(m) > 1.0 else "right"
-
-    def _is_kink(self, line: Line, m: Measured, h: float) -> bool:
-        """Whether the sides still disagree when the step is a tenth.
-
-        Of a smooth function the sides differ by h f'', ten times less; at a kink the gap stays.
+        An element that is small beside the others may need steps that are small too.  Steps so
+        small that nothing moves say nothing.
         """
-        bounds = (between(self.readings, s) for s in (m.slopes, line.slopes(h / 10)))
-        gaps = [high - low for low, high in bounds]
-        wide = gaps[0] > self._smooth(h / 10)
-        return bool((wide & (gaps[1] > 0.5 * gaps[0])).any())
+        readings, good_enough = self.readings[r : r + 1], 1e-4 * self.case.rtol
+        best, (numeric,) = choose_step(line, readings, self.unit, good_enough)
+        accurate = 10.0 * best.error < self.case.rtol * abs(numeric)
+        own = abs(float(self.x[line.direction])) if isinstance(line.direction, tuple) else 0.0
+        if own > 0.0 and not accurate:
+            tried, (slope,) = choose_step(line, readings, own, good_enough)
+            if tried.error < best.error and slope != 0.0:
+                best, numeric = tried, slope
+        return best, float(numeric)
+
+    def _sides(self, line: Line, r: int, h: float) -> tuple[float, float]:
+        low, high = between(self.readings[r : r + 1], line.slopes(h))
+        return float(low[0]), float(high[0])
+
+    def _tell_kink(self, m: Measured, r: int, closer: float, h: float) -> None:
+        """See what the gap between the sides becomes when the step is a tenth.
+
+        Of a smooth function the sides differ by h f'', ten times less; at a kink the gap stays.  At
+        a jump it grows, and the side that does not jump, the flatter one, has the derivative.
+        """
+        gap = m.high[r] - m.low[r]
+        least = self._allowed(m)[r] + self.rounding[r] / (h / 10)
+        m.at_kink[r] = gap > least + 10.0 * m.error[r] and 0.5 * gap < closer < 2.0 * gap
+        if gap > least and closer > 5.0 * gap:
+            m.numeric[r] = min(m.low[r], m.high[r], key=abs)
 
     # --- the result ---
 
@@ -188,17 +215,21 @@ class InputJudge:
         single = int(np.argmax(ratios[:-1])) if len(ratios) > 1 else 0
         return single if ratios[single] > 1.0 else int(np.argmax(ratios))
 
-    def _place(self, m: Measured) -> Place:
-        r = self._worst_reading(m)
+    def _kink_reading(self, m: Measured) -> int:
+        """The reading whose sides are furthest apart; a single output, if one has a kink."""
+        widths = np.where(m.at_kink, m.high - m.low, -1.0)
+        single = int(np.argmax(widths[:-1])) if len(widths) > 1 else 0
+        return single if m.at_kink[single] else int(np.argmax(widths))
+
+    def _place(self, m: Measured, r: int) -> Place:
         where = m.where if isinstance(m.where, tuple) else None
-        low, high = between(self.readings[r : r + 1], m.slopes)
         return Place(
             index=where,
             output=self.case.labels[r],
             analytic=float(m.analytic[r]),
             numeric=float(m.numeric[r]),
             allowed=float(self._allowed(m)[r]),
-            sides=(float(low[0]), float(high[0])),
+            sides=(float(m.low[r]), float(m.high[r])),
         )
 
     def _result(self, wrong: list[Measured], kinks: list[Place]) -> InputCheck:
@@ -214,12 +245,19 @@ class InputJudge:
         remarks = []
         if wrong and not self.reached:
             remarks.append("no gradient reaches it: is the graph cut by .data, numpy or detach()?")
-        if worst is not None and wrong and 10.0 * worst.error > self.case.rtol * self.scale:
+        r = 0 if worst is None else self._worst_reading(worst)
+        if worst is not None and wrong and 10.0 * worst.error[r] > self.case.rtol * self.largest[r]:
             remarks.append(
-                f"the differences themselves are off by about {worst.error:.1g}, too much to "
+                f"the differences themselves are off by about {worst.error[r]:.1g}, too much to "
                 "judge: is the function smooth there, and is all of it computed in float64?"
             )
-        if worst is not None and worst.at_kink:
+        if worst is not None and not wrong and self._drowned(worst, r):
+            least = self.rounding[r] / self.unit
+            remarks.append(
+                f"the outputs are so large that a gradient below {least:.1g} cannot be told from "
+                "zero: leave out what is added to them"
+            )
+        if worst is not None and worst.at_kink[r]:
             remarks.append(
                 "there is a kink there, and the gradient lies outside the slopes of its two sides: "
                 "move the point, unless the operation itself chose so"
@@ -228,7 +266,7 @@ class InputJudge:
             (float(np.abs(m.where).min()) for m in self.directions), default=float("nan")
         )
         threshold = max(
-            (float(self._allowed(m).max()) for m in self.directions), default=float("nan")
+            (float(self._leeway(m).max()) for m in self.directions), default=float("nan")
         )
         return InputCheck(
             name=self.case.names[self.which],
@@ -239,20 +277,32 @@ class InputJudge:
             ratios=ratios,
             wrong_elements=sum(isinstance(m.where, tuple) for m in wrong),
             wrong_directions=sum(not isinstance(m.where, tuple) for m in wrong),
-            worst=None if worst is None else self._place(worst),
+            worst=None if worst is None else self._place(worst, r),
             kinks=kinks,
             sure_above=threshold / smallest if self.directions else None,
-            curve=[] if worst is None else self._curve(worst),
+            measure_curve=partial(self._curve, worst),
             remarks=remarks,
         )
 
-    def _curve(self, m: Measured) -> list[tuple[float, float]]:
+    def _drowned(self, m: Measured, r: int) -> bool:
+        """Whether the gradient, or the difference, is there but lost in rounding."""
+        size = max(abs(float(m.analytic[r])), abs(float(m.numeric[r])))
+        least = float(self.rounding[r]) / self.unit
+        return EPS * least < size < least
+
+    def _leeway(self, m: Measured) -> np.ndarray:
+        """The error (R,) that may hide: right and measured may be apart by what is allowed too."""
+        return 2.0 * self._allowed(m) + np.where(m.at_kink, m.high - m.low, 0.0)
+
+    def _curve(self, m: Measured | None) -> list[tuple[float, float]]:
         """The error against the step where it is worst: a V, or flat if the gradient is wrong."""
-        r = self._worst_reading(m)
-        line = self._line(m.where)
+        if m is None:
+            return []
+        r, line = self._worst_reading(m), self._line(m.where)
         points = []
-        for share in CURVE:
-            h = share * self.unit
-            slope = read(self.readings[r : r + 1], line.slopes(h).central)[0]
-            points.append((h, float(abs(slope - m.analytic[r]))))
+        with np.errstate(all="ignore"):
+            for share in CURVE:
+                h = share * self.unit
+                slope = read(self.readings[r : r + 1], line.slopes(h).central)[0]
+                points.append((h, float(abs(slope - m.analytic[r]))))
         return [point for point in points if np.isfinite(point[1])]

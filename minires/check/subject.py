@@ -82,10 +82,7 @@ class Subject:
         return outputs, leaves
 
     def _outputs(self, result: Any) -> list[Tensor]:
-        if isinstance(result, Mapping):
-            result = list(result.values())
-        parts = result if isinstance(result, tuple | list) else [result]
-        outputs = [x for x in parts if isinstance(x, Tensor) and x.dtype.kind == "f"]
+        outputs = [x for x in _flat(result) if isinstance(x, Tensor) and x.dtype.kind == "f"]
         if not outputs:
             raise UsageError(
                 f"{self.caller} of {self.name}: the function must return a tensor (or several), "
@@ -152,6 +149,14 @@ class Gradients(Subject):
             for leaf, g in zip(leaves, found, strict=True)
         ]
         return gradients, [*leaves, *cotangents]
+
+
+def _flat(result: Any) -> list[Any]:
+    """All that a function returned, out of its tuples, lists and dictionaries, in their order."""
+    parts = list(result.values()) if isinstance(result, Mapping) else result
+    if not isinstance(parts, tuple | list):
+        return [parts]
+    return [x for part in parts for x in _flat(part)]
 
 
 def _checked_places(given: Sequence[Any]) -> list[int]:

@@ -1,22 +1,25 @@
 """Hooks of modules: functions that are called around forward and backward.
 
-For backward, a module is no node of the graph but a piece of it.  So its inputs and its output get
-a place of their own on the way in and out (:func:`~minires.functional.shape.alias`), and the hooks
-of those places see the gradients.  Several inputs come in as one vector, which is taken apart
-again: its gradient is complete when those of all of them are.
+For backward, a module is no node of the graph but a piece of it.  So its inputs and its outputs
+get a place of their own on the way in and out (:func:`~minires.functional.shape.alias`), and the
+hooks of those places see the gradients.  Several come as one vector, which is taken apart again:
+its gradient is complete when those of all of them are.
 
-    inputs -> [one place] -> forward -> [one place an output] -> output
-                   |                             |
-              grad_input       <---        grad_output
+    inputs -> [one place] -> forward -> [one place] -> outputs
+                   |                         |
+              grad_input       <---     grad_output
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from minires.autograd.tensor import Handle, Tensor
-from minires.errors import ContractError, GraphError
+from minires.device import array_module
+from minires.errors import ContractError, GraphError, ShapeError
 from minires.functional.shape import alias, cat, reshape
 
 if TYPE_CHECKING:
@@ -49,9 +52,11 @@ class Hooked:
         """Call ``hook(module, grad_input, grad_output)`` when the module's inputs have gradients.
 
         Both are tuples, with None for what has no gradient; a returned tuple (or single tensor)
-        takes the place of ``grad_input``.  Where no input requires grad it is called when the
-        gradient reaches the output.  A backward pass that does not come to the inputs, as that of
-        ``mr.grad`` for parameters alone, does not call it.
+        takes the place of ``grad_input``, and None in it that of a zero.  Outputs are seen if they
+        are a tensor, or several in a tuple or list; inputs if they are given by place.  Where no
+        input requires grad it is called when the gradient reaches the output.  A backward pass that
+        does not come to the inputs, as that of ``mr.grad`` for parameters alone, does not call it;
+        nor does one that comes to them, but not through the outputs, as for a second derivative.
 
         >>> import minires as mr, minires.nn as nn
         >>> layer = nn.ReLU()
@@ -74,82 +79,101 @@ class BackwardHooks:
         self.module = module
         self.places: list[int] = []  # of the inputs that have a gradient
         self.count = 0
-        self.grad_output: list[Tensor | None] = []
+        self.arrived: set[int] = set()  # the outputs that a gradient has come to in this pass
+        self.grad_output: list[Tensor | None] | None = None  # once all of it has come
 
     def enter(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The inputs, each at a place where its gradient is seen."""
-        self.count = len(inputs)
-        self.places = [i for i, x in enumerate(inputs) if _has_gradient(x)]
-        if not self.places:
-            return inputs
-        xs = [inputs[i] for i in self.places]
+        """The inputs, at a place where their gradients are seen."""
+        values = list(inputs)
+        self.count, self.places = len(values), _places(values)
+        self._meet(values, "inputs", self._at_inputs)
+        return tuple(values)
+
+    def leave(self, out: Any) -> Any:
+        """The output, or several, at a place where their gradients are seen."""
+        values = list(out) if isinstance(out, tuple | list) else [out]
+        places, count = _places(values), len(values)
+        self._meet(values, "outputs", lambda grads: self._at_outputs(grads, places, count))
+        for i in places:
+            values[i] = alias(values[i])  # tells an output that no gradient came to from a zero
+            values[i].register_hook(lambda grad, i=i: self.arrived.add(i))
+        if isinstance(out, tuple | list):
+            return type(out)(values) if type(out) in (tuple, list) else type(out)(*values)
+        return values[0]
+
+    def _meet(
+        self, values: list[Any], what: str, see: Callable[[list[Tensor]], list[Any] | None]
+    ) -> None:
+        """Lead those of the values that have a gradient through one place, and ``see`` it there."""
+        places = _places(values)
+        xs = [values[i] for i in places]
         dtypes = sorted({str(x.dtype) for x in xs})
         if len(dtypes) > 1:
             raise GraphError(
-                f"full backward hook of {type(self.module).__name__}: its inputs have dtypes "
+                f"full backward hook of {type(self.module).__name__}: its {what} have dtypes "
                 f"{' and '.join(dtypes)}, and they travel together. Convert them to one."
             )
-        entrance = alias(xs[0]) if len(xs) == 1 else cat([reshape(x, -1) for x in xs])
-        entrance.register_hook(lambda grad: self._at_input(grad, xs))
-        if len(xs) == 1:
-            apart = [entrance]
-        else:
-            ends = [0]
-            for x in xs:
-                ends.append(ends[-1] + x.numel())
-            apart = [
-                reshape(entrance[start:end], x.shape)
-                for x, start, end in zip(xs, ends, ends[1:], strict=False)
-            ]
-        changed = list(inputs)
-        for i, x in zip(self.places, apart, strict=True):
-            changed[i] = x
-        return tuple(changed)
+        if not xs:
+            return
+        shapes = [x.shape for x in xs]
+        together = alias(xs[0]) if len(xs) == 1 else cat([reshape(x, -1) for x in xs])
 
-    def leave(self, out: Any) -> Any:
-        """The output, or each of several, at a place where its gradient is seen."""
-        parts = list(out) if isinstance(out, tuple | list) else [out]
-        self.grad_output = [None] * len(parts)
-        for i, part in enumerate(parts):
-            if _has_gradient(part):
-                parts[i] = alias(part)
-                parts[i].register_hook(lambda grad, i=i: self._at_output(grad, i))
-        if isinstance(out, tuple | list):
-            return type(out)(parts) if type(out) in (tuple, list) else type(out)(*parts)
-        return parts[0]
+        def hook(grad: Tensor) -> Tensor | None:
+            grads = _apart(grad, shapes)
+            changed = see(grads)
+            return None if changed is None else self._replaced(changed, grads)
 
-    def _at_output(self, grad: Tensor, i: int) -> Tensor | None:
-        self.grad_output[i] = grad
+        together.register_hook(hook)
+        for i, x in zip(places, _apart(together, shapes), strict=True):
+            values[i] = x
+
+    def _replaced(self, changed: Sequence[Any], grads: Sequence[Tensor]) -> Any:
+        """What hooks made of the gradients, for the way on; None stands for zero."""
+        for new, old in zip(changed, grads, strict=True):
+            if new is not None and new.shape != old.shape:
+                raise ShapeError(
+                    f"full backward hook of {type(self.module).__name__}: it returned shape "
+                    f"{tuple(new.shape)} for a gradient of shape {tuple(old.shape)}. Return each "
+                    "in the shape it came in."
+                )
+        filled = [
+            Tensor(array_module(old.data).zeros_like(old.data)) if new is None else new
+            for new, old in zip(changed, grads, strict=True)
+        ]
+        return filled[0] if len(filled) == 1 else cat([reshape(x, -1) for x in filled])
+
+    def _at_outputs(
+        self, grads: list[Tensor], places: list[int], count: int
+    ) -> list[Tensor | None] | None:
+        came: list[Tensor | None] = [None] * count
+        for i, grad in zip(places, grads, strict=True):
+            came[i] = grad if i in self.arrived else None
+        self.arrived.clear()
+        changed = None
         for hook in list(self.module._backward_pre_hooks.values()):
-            changed = hook(self.module, tuple(self.grad_output))
-            if changed is not None:
-                self.grad_output = self._same_number(changed, len(self.grad_output))
+            given = hook(self.module, tuple(came))
+            if given is not None:
+                came = changed = self._same_number(given, count)
+        self.grad_output = came
         if not self.places:  # no input will be reached, so this is the time
             self._call((None,) * self.count)
-        return self.grad_output[i]
+        return None if changed is None else [changed[i] for i in places]
 
-    def _at_input(self, grad: Tensor, xs: Sequence[Tensor]) -> Tensor | None:
-        grads = [grad]
-        if len(xs) > 1:
-            grads, start = [], 0
-            for x in xs:
-                grads.append(reshape(grad[start : start + x.numel()], x.shape))
-                start += x.numel()
-        grad_input: list[Tensor | None] = [None] * self.count
-        for i, part in zip(self.places, grads, strict=True):
-            grad_input[i] = part
-        changed = self._call(tuple(grad_input))
-        if changed is None:
+    def _at_inputs(self, grads: list[Tensor]) -> list[Any] | None:
+        if self.grad_output is None:  # in from the side, as the gradient of a gradient comes
             return None
-        kept: list[Tensor] = [changed[i] for i in self.places]
-        replaced: Tensor = kept[0] if len(kept) == 1 else cat([reshape(x, -1) for x in kept])
-        return replaced
+        grad_input: list[Tensor | None] = [None] * self.count
+        for i, grad in zip(self.places, grads, strict=True):
+            grad_input[i] = grad
+        changed = self._call(tuple(grad_input))
+        return None if changed is None else [changed[i] for i in self.places]
 
     def _call(self, grad_input: tuple[Tensor | None, ...]) -> list[Any] | None:
         """Run the hooks in turn, each on what the one before made of ``grad_input``."""
+        grad_output, self.grad_output = tuple(self.grad_output or ()), None  # for the next pass
         replaced = None
         for hook in list(self.module._backward_hooks.values()):
-            changed = hook(self.module, grad_input, tuple(self.grad_output))
+            changed = hook(self.module, grad_input, grad_output)
             if changed is not None:
                 replaced = self._same_number(changed, len(grad_input))
                 grad_input = tuple(replaced)
@@ -166,5 +190,17 @@ class BackwardHooks:
         return given
 
 
-def _has_gradient(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.requires_grad
+def _apart(vector: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """The tensors of these shapes that lie one after the other in a vector; one is itself."""
+    if len(shapes) == 1:
+        return [vector]
+    ends = list(accumulate((math.prod(shape) for shape in shapes), initial=0))
+    return [
+        reshape(vector[start:end], shape)
+        for start, end, shape in zip(ends, ends[1:], shapes, strict=False)
+    ]
+
+
+def _places(values: Sequence[Any]) -> list[int]:
+    """The places of the tensors that have a gradient."""
+    return [i for i, x in enumerate(values) if isinstance(x, Tensor) and x.requires_grad]

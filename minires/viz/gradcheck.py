@@ -82,7 +82,7 @@ def gradcheck_figure(data: Mapping[str, Any]) -> Figure:
 
 
 def _largest(row: Mapping[str, Any]) -> float:
-    """The largest finite ratio of a row; infinity where one is not finite."""
+    """The largest ratio of an input."""
     values = [x for line in row["ratios"] for x in line if x is not None]
     return max(values, default=0.0)
 

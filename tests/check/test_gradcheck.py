@@ -196,6 +196,91 @@ def test_a_constant_function_has_a_gradient_of_zero() -> None:
     assert gradcheck(lambda x: x - x, X)
 
 
+SMALLER = RNG.standard_normal(4)
+
+
+@pytest.mark.parametrize("factor", [1e4, 1e9])
+@pytest.mark.parametrize("name", ["0.1 percent too large", "zero"])
+def test_an_output_is_judged_by_its_own_size_and_not_by_that_of_a_larger_one(
+    name: str, factor: float
+) -> None:
+    for larger in (lambda x: x * factor, lambda x: x + 1e6 * factor):
+        report = gradcheck(
+            lambda x, f=larger: (f(x), cube(lambda g: WRONG[name](g))(x)),
+            SMALLER,
+            raise_exception=False,
+        )
+        assert report.inputs[0].wrong_elements == 4
+
+
+def test_an_element_of_size_one_is_seen_beside_one_of_1e8() -> None:
+    def square(x: Any, g: Any) -> Any:
+        return g * 2.0 * x * np.where(np.abs(x) < 10.0, 0.0, 1.0)
+
+    x = np.array([1e8, 1.0])
+    assert not gradcheck(operation(lambda x: x**2, square), x, raise_exception=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g: np.minimum(g, 0.0),
+        lambda g: np.maximum(g, 0.0),
+        lambda g: -np.abs(g),
+        lambda g: np.clip(g, -1.0, 1.0),
+        lambda g: np.clip(g, -10.0, 10.0),
+        lambda g: np.where(np.abs(g) < 1e-4, 0.0, g),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_backward_that_is_not_linear_in_grad_out_is_refused(change: Any, seed: int) -> None:
+    for forward in (lambda x: x**3, lambda x: (x**3).sum()):
+        planted = operation(forward, lambda x, g: change(g) * 3.0 * x * x)
+        assert not gradcheck(planted, SMALLER, raise_exception=False, seed=seed)
+
+
+@pytest.mark.parametrize("bad", [1, 2, 3, 4])
+@pytest.mark.parametrize("x", [SMALLER, LARGE], ids=["small", "large"])
+def test_a_single_call_that_is_wrong_is_refused(bad: int, x: np.ndarray) -> None:
+    calls = []
+
+    def backward(x: Any, g: Any) -> Any:
+        calls.append(1)
+        return g * 3.0 * x * x * (2.0 if len(calls) == bad else 1.0)
+
+    assert not gradcheck(operation(lambda x: x**3, backward), x, raise_exception=False)
+
+
+def test_an_output_inside_an_output_is_checked_too() -> None:
+    """As the state of a recurrent layer, (out, (h, c))."""
+    planted = cube(WRONG["doubled"])
+    report = gradcheck(lambda x: (x * x, [planted(x), (x,)]), SMALLER, raise_exception=False)
+    assert report.outputs == [(4,), (4,), (4,)]
+    assert not report
+
+
+def test_a_jump_is_no_kink() -> None:
+    planted = operation(lambda x: (x >= 0.5) * 1.0, lambda x, g: g * 3.0)
+    report = gradcheck(planted, np.array([0.5, 0.2]), raise_exception=False)
+    assert report.kinks == []
+    assert report.inputs[0].wrong_elements == 2
+
+
+def test_at_a_jump_the_side_that_does_not_jump_decides() -> None:
+    """The gradient of relu jumps at 0, where its own derivative is that of the left side."""
+    assert gradgradcheck(F.relu, np.array([0.0, 1.0, -1.0]))
+    assert gradgradcheck(F.abs, np.array([0.3, 1.0, -1.0]))
+
+
+def test_small_outputs_that_are_others_without_a_graph_are_reported() -> None:
+    def two_faced(x: Any) -> Any:
+        return (x**3) * (1e-13 if x.requires_grad else 2e-13)
+
+    assert "are others when a graph is recorded" in str(
+        gradcheck(two_faced, SMALLER, raise_exception=False)
+    )
+
+
 # --- what it lets through ---
 
 
@@ -210,6 +295,23 @@ def test_right_gradients_pass_at_every_scale_of_input_and_output() -> None:
             assert not wrong, f"{size} {factor}"
 
 
+@pytest.mark.parametrize(
+    ("fn", "x"),
+    [
+        (lambda x: (x * 1e12, (x * 20.0).tanh(), x * 1e-12), [0.1, -0.2, 0.01]),
+        (lambda x: x**3, [1e-8, 1e8, 1.0]),
+        (lambda x: x.log(), [1e-8, 1e8, 1.0]),
+        (lambda x: x.sqrt(), [1e-6, 1.0, 100.0]),
+        (lambda x: 1.0 / x, [1e-6, 1.0, -3.0]),
+        (lambda x: x + 1e10, [0.1, -0.2, 1.0]),
+        (lambda x: F.log_softmax(x * 100.0 + 1e5, 0), [0.1, -0.2, 1.0]),
+        (lambda x: F.relu(x).sum() + (x * 1e3).sum(), [0.0, 1.0, -1.0]),
+    ],
+)
+def test_sizes_that_do_not_match_are_no_reason_to_refuse(fn: Any, x: list[float]) -> None:
+    assert gradcheck(fn, np.array(x))
+
+
 def test_several_outputs_and_inputs_are_checked_together() -> None:
     weight = RNG.standard_normal((2, 4))
 
@@ -217,7 +319,7 @@ def test_several_outputs_and_inputs_are_checked_together() -> None:
         return F.linear(x, weight), (x * x).sum(0), F.max(x, 1)
 
     report = gradcheck(both, (X, weight))
-    assert report.outputs == [(3, 2), (4,)]
+    assert report.outputs == [(3, 2), (4,), (3,)]
     assert [check.name for check in report.inputs] == ["x", "weight"]
     assert gradcheck(lambda x: {"a": x * x, "b": x}, X).outputs == [(3, 4), (3, 4)]
 
@@ -375,6 +477,36 @@ def test_the_gradient_at_a_kink_may_be_any_between_the_sides_and_no_other() -> N
             lambda x, g, s=slope: g * np.where(x == 0.0, s, x > 0),
         )
         assert bool(gradcheck(planted, np.array([0.0, 1.0]), raise_exception=False)) is fine
+
+
+def test_a_small_kink_beside_a_large_slope_is_a_kink() -> None:
+    report = gradcheck(lambda x: x[0] * 1000.0 + F.relu(x[1]), np.array([1.0, 0.0]))
+    ((_, place),) = report.kinks
+    assert place.index == (1,)
+    assert place.sides == pytest.approx((0.0, 1.0))
+
+
+def test_the_output_that_has_the_kink_is_the_one_that_is_named() -> None:
+    report = gradcheck(lambda x: (x**3 + 5.0 * x, F.relu(x)), np.array([0.0, 1.0]))
+    ((_, place),) = report.kinks
+    assert place.output == "out[1][0]"
+    assert place.sides == pytest.approx((0.0, 1.0))
+
+
+def test_a_single_kink_in_a_large_input_is_no_error() -> None:
+    x = LARGE.copy()
+    x[3, 3] = 0.0
+    assert gradcheck(F.relu, x)
+
+
+def test_what_a_kink_leaves_free_counts_in_what_may_escape() -> None:
+    x = LARGE.copy()
+    free = gradcheck(F.relu, x).inputs[0].sure_above
+    x[3, 3] = 0.0
+    kinked = gradcheck(F.relu, x).inputs[0].sure_above
+    assert free is not None
+    assert kinked is not None
+    assert kinked > 100.0 * free
 
 
 def test_a_gradient_outside_the_sides_of_a_kink_is_refused_and_the_kink_is_said() -> None:
@@ -594,3 +726,16 @@ def test_broadcasting_gone_wrong_is_refused() -> None:
 
     report = gradcheck(Add.apply, (X, RNG.standard_normal(4)), raise_exception=False)
     assert [check.passed for check in report.inputs] == [True, False]
+
+
+def test_a_gradient_lost_in_the_rounding_of_large_outputs_is_remarked() -> None:
+    report = gradcheck(lambda x: x**3 + 1e12, np.array([1e-2, 2e-2]))
+    assert "cannot be told from zero" in str(report)
+    assert "cannot be told" not in str(gradcheck(lambda x: x**3 + 1.0, np.array([1e-2, 2e-2])))
+
+
+def test_what_is_not_finite_is_no_number_in_json() -> None:
+    import json
+
+    report = gradcheck(F.log, np.array([-1.0, 2.0]), raise_exception=False)
+    json.dumps(report.to_dict(), allow_nan=False)
