@@ -6,8 +6,9 @@ Three conventions are known, and told apart by the functions themselves:
     cache    forward(*inputs, **settings) -> (out, cache)    backward(grad_out, cache)
     ctx      forward(ctx, *inputs, **settings) -> out        backward(ctx, grad_out)
 
-It is *ctx* if the first parameter of forward has that name, *cache* if forward returns a tuple of
-exactly two, and *plain* otherwise.  Settings go by keyword to the functions that take them.
+It is *ctx* if the first parameter of forward has that name, *cache* if forward returns a tuple or
+list of exactly two that is not an output itself, and *plain* otherwise.  Settings go by keyword to
+the functions that take them.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ import numpy as np
 
 from minires.autograd import Tensor
 from minires.check.mistakes import Grads, Operation, Problem
+from minires.device import Array
 from minires.errors import GraphError, UsageError
 
-__all__ = ["Attempt", "Context", "Learner"]
+__all__ = ["Attempt", "Context", "Learner", "as_array"]
 
 
 class Context:
     """What a learner's forward gets as ``ctx``: it keeps what backward needs.
+
+    It takes the calls of a Function of minires, and the two that PyTorch has for this.
 
     >>> ctx = Context((True,))
     >>> ctx.save(x=1.0)
@@ -57,6 +61,10 @@ class Context:
         return values[0] if len(values) == 1 else tuple(values)
 
     cache = saved
+
+    def save_for_backward(self, *values: Any) -> None:
+        """Keep values for backward, which finds them in ``saved_tensors``."""
+        self.saved_tensors = values
 
 
 @dataclass
@@ -98,7 +106,7 @@ class Learner:
         returned = self._call(attempt, self.forward, [*first, *given.values()], problem)
         if attempt.failure is not None:
             return attempt
-        pair = type(returned) is tuple and len(returned) == 2
+        pair = _is_pair(returned, problem)
         out = returned[0] if pair else returned
         attempt.out = _plain(out)
         _note_changes(attempt, "forward", given, problem.inputs)
@@ -141,7 +149,7 @@ class Learner:
         try:
             with np.errstate(all="ignore"):  # numbers that are not finite are reported later on
                 return function(*arguments, **settings)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             attempt.failure = f"{type(error).__name__}: {error}"
             return None
 
@@ -177,6 +185,28 @@ def _copies(problem: Problem) -> Grads:
     return {name: value.copy() for name, value in problem.inputs.items()}
 
 
+def as_array(value: Any) -> Array | None:
+    """The value as an array of real numbers, if it is one."""
+    if value is None:
+        return None
+    try:
+        array = np.asarray(value)
+    except Exception:  # ragged lists, or whatever another library's object says to it
+        return None
+    return array if array.dtype.kind in "fiub" else None
+
+
+def _has_shape(value: Any, shape: tuple[int, ...]) -> bool:
+    array = as_array(value)
+    return array is not None and array.shape == shape
+
+
+def _is_pair(returned: Any, problem: Problem) -> bool:
+    """Whether this is (out, cache), and not two rows or numbers that are the output."""
+    two = isinstance(returned, tuple | list) and len(returned) == 2
+    return two and not _has_shape(returned, problem.out.shape)
+
+
 def _plain(value: Any) -> Any:
     """A tensor's array; copied, because the learner's code may go on to change it."""
     value = value.data if isinstance(value, Tensor) else value
@@ -185,13 +215,15 @@ def _plain(value: Any) -> Any:
 
 def _note_changes(attempt: Attempt, stage: str, now: Grads, before: Grads) -> None:
     for name, value in now.items():
-        if not (value.shape == before[name].shape and np.array_equal(value, before[name])):
+        if not np.array_equal(value, before[name]):
             attempt.changed.append(f"{stage} changes {name} in place")
 
 
 def _named(attempt: Attempt, grads: Any, op: Operation) -> dict[str, Any]:
     """The gradients by input name; a wrong number of them is noted as the failure."""
     wanted = op.gradients
+    if len(wanted) == 1 and _has_shape(grads, attempt.problem.right[wanted[0]].shape):
+        return {wanted[0]: grads}
     if isinstance(grads, dict):
         named = {str(name).removeprefix("grad_"): value for name, value in grads.items()}
         unknown = [name for name in named if name not in op.inputs]

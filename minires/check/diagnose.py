@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.check.callables import Attempt, Learner
+from minires.check.callables import Attempt, Learner, as_array
 from minires.check.diagnosis import Diagnosis, Worst
 from minires.check.mistakes import BANK, Mistake, Operation, Problem
 from minires.check.mistakes.bank import predict, same_numbers
@@ -37,7 +37,7 @@ def diagnose(
             * ``forward(*inputs, **settings) -> out``, ``backward(grad_out, *inputs, **settings)``
             * ``forward(*inputs, **settings) -> (out, cache)``, ``backward(grad_out, cache)``
             * ``forward(ctx, *inputs, **settings) -> out``, ``backward(ctx, grad_out)``, as in a
-              Function of minires
+              Function of minires or of PyTorch
 
             Settings (stride, padding, ...) go by keyword, those that the function takes; problems
             that need others are left out.  backward returns a gradient for each input: a tuple or
@@ -124,9 +124,9 @@ def _check_forward(attempts: list[Attempt]) -> tuple[str, Worst | None]:
         problem = attempt.problem
         if attempt.failure is not None and attempt.stage == "forward":
             return f"forward failed on {problem.describe()}\n{attempt.failure}", None
-        out = _as_array(attempt.out)
+        out = as_array(attempt.out)
         if out is None or not _is_right(out, problem.out):
-            candidates.append(_difference("output", out, problem.out, problem))
+            candidates.append(_difference("output", attempt.out, problem.out, problem))
     if not candidates:
         return "", None
     worst = max(candidates, key=lambda found: found[0])[1]
@@ -143,9 +143,10 @@ def _judge(
     wrong: dict[str, list[tuple[float, Worst]]] = {}
     for attempt in answered:
         for name in operation.gradients:
-            grad, right = _as_array(attempt.grads[name]), attempt.problem.right[name]
+            given, right = attempt.grads[name], attempt.problem.right[name]
+            grad = as_array(given)
             if grad is None or not _is_right(grad, right):
-                difference = _difference(f"grad_{name}", grad, right, attempt.problem)
+                difference = _difference(f"grad_{name}", given, right, attempt.problem)
                 wrong.setdefault(name, []).append(difference)
     found = _find(operation, attempts, set(wrong))
     explained = {name for _, touched, _ in found for name in touched}
@@ -222,7 +223,7 @@ def _explains(predicted: list[dict[str, Array] | None], attempts: list[Attempt])
         if attempt.failure is not None:  # nothing to compare
             continue
         right = attempt.problem.right
-        answers = {name: _as_array(attempt.grads[name]) for name in touched}
+        answers = {name: as_array(attempt.grads[name]) for name in touched}
         if grads is None:
             if all(a is not None and a.shape == right[n].shape for n, a in answers.items()):
                 return frozenset()
@@ -248,8 +249,8 @@ def _failures(failed: list[Attempt], unexplained: list[Attempt], count: int) -> 
 
 
 def _has_wrong_numbers(name: str, answered: list[Attempt]) -> bool:
-    """Whether there is more to it than a gradient that is not there, or has a wrong shape."""
-    grads = [(_as_array(a.grads[name]), a.problem.right[name]) for a in answered]
+    """Whether there is more to it than a gradient that is missing, or right but for its shape."""
+    grads = [(as_array(a.grads[name]), a.problem.right[name]) for a in answered]
     return any(g is not None and not same_numbers(g, r, _tolerance(g)) for g, r in grads)
 
 
@@ -259,16 +260,15 @@ def _looks(operation: Operation, answered: list[Attempt]) -> Iterable[str]:
     for attempt in answered:
         for name in operation.gradients:
             given, right = attempt.grads[name], attempt.problem.right[name]
-            grad = _as_array(given)
+            grad = as_array(given)
             if given is None:
                 seen[f"grad_{name} is None: every input but whole numbers needs a gradient."] = None
             elif grad is None:
-                kind = type(given).__name__
-                seen[f"grad_{name} is no array of real numbers, but {kind}."] = None
+                seen[f"grad_{name} {_no_numbers(given)}."] = None
             elif not np.isfinite(grad).all():
                 seen[f"grad_{name} has numbers that are not finite (inf or nan)."] = None
             elif grad.shape != right.shape and same_numbers(grad, right, _tolerance(grad)):
-                seen.setdefault(f"grad_{name} has the right numbers in a wrong shape.")
+                seen[f"grad_{name} has the right numbers in a wrong shape."] = None
             elif grad.dtype.kind == "f" and grad.dtype.itemsize < 8:
                 seen[
                     f"grad_{name} is {grad.dtype} and the inputs are float64: compared loosely."
@@ -279,15 +279,10 @@ def _looks(operation: Operation, answered: list[Attempt]) -> Iterable[str]:
 # --- numbers ---
 
 
-def _as_array(value: Any) -> Array | None:
-    """The value as an array of real numbers, if it is one."""
-    if value is None:
-        return None
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        return None
-    return array if array.dtype.kind in "fiub" else None
+def _no_numbers(value: Any) -> str:
+    """What to say of a value that is no array of real numbers."""
+    kind = str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
+    return f"is no array of real numbers, but {kind}"
 
 
 def _tolerance(answer: Array) -> float:
@@ -298,17 +293,15 @@ def _is_right(answer: Array, right: Array) -> bool:
     return answer.shape == right.shape and same_numbers(answer, right, _tolerance(answer))
 
 
-def _difference(
-    name: str, answer: Array | None, right: Array, problem: Problem
-) -> tuple[float, Worst]:
+def _difference(name: str, given: Any, right: Array, problem: Problem) -> tuple[float, Worst]:
     """How bad it is, in parts of the largest right number, and the element that is worst."""
-    where = problem.describe()
+    where, answer = problem.describe(), as_array(given)
     if answer is None:
-        return np.inf, Worst(name, where, note="it is no array of real numbers")
+        return np.inf, Worst(name, where, note=f"it {_no_numbers(given)}")
     if answer.shape != right.shape:
         note = f"its shape is {answer.shape} and should be {right.shape}"
         return -1.0, Worst(name, where, note=note)  # a wrong number elsewhere says more
-    distance = np.abs(answer.astype(float) - right)
+    distance = np.abs(answer - right)
     distance = np.where(np.isfinite(distance), distance, np.inf)
     index = tuple(int(i) for i in np.unravel_index(int(distance.argmax()), right.shape))
     scale = max(float(np.abs(right).max(initial=0.0)), 1e-300)

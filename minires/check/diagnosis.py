@@ -84,7 +84,7 @@ class Diagnosis:
         if self.wrong:
             names = ", ".join(f"grad_{name}" for name in self.wrong)
             return f"{self.op}: forward is right; backward is not right yet. Wrong: {names}."
-        return f"{self.op}: forward is right; backward fails on some problems."
+        return f"{self.op}: forward is right; backward fails."
 
     def __str__(self) -> str:
         lines = [self.verdict]

@@ -26,6 +26,7 @@ __all__ = [
     "between",
     "choose_step",
     "join",
+    "ladder",
     "read",
     "sizes_of",
     "unit_of",
@@ -54,6 +55,7 @@ class Step:
 
     size: float
     error: float
+    flat: bool = False  # whether nothing but rounding moves the outputs
 
 
 class Line:
@@ -116,46 +118,80 @@ def unit_of(x: np.ndarray) -> float:
     return size if 0.0 < size < np.inf else 1.0
 
 
+def ladder(x: np.ndarray) -> list[float]:
+    """The steps that are tried, from large to small: from 1e-2 of the size of the input to 3e-8.
+
+    Where the numbers differ by far less than their size, which batch norm looks at, down to 3e-8 of
+    what they differ by.
+    """
+    unit = unit_of(x)
+    spread = float(np.std(x)) if x.size > 1 else 0.0
+    steps = [unit * share for share in LADDER]
+    while spread > 0.0 and steps[-1] > 1e-7 * spread and len(steps) < 40:
+        steps.append(steps[-1] / 10.0**0.5)
+    return steps
+
+
 def choose_step(
-    line: Line, readings: np.ndarray, unit: float, good_enough: float
+    line: Line, readings: np.ndarray, steps: Sequence[float], good_enough: float
 ) -> tuple[Step, np.ndarray]:
     """The step where the differences change least from one step to the next.
 
-    What rounding makes of the outputs is added to the change: differences below that are zero at
-    every step, which changes nothing and says nothing.
+    What rounding makes of the outputs is added to the change.  Steps so small that nothing moves
+    any more say nothing, if larger ones move something.
 
     Args:
         line: along which the outputs are read.
         readings: (R, M), what is read off the outputs.
-        unit: what the ladder of steps is multiplied by.
+        steps: from large to small.
         good_enough: an error, as a share of the largest derivative, that need not be undercut; of
             the steps that are good enough the smallest is taken, which crosses the fewest kinks.
 
     Returns:
         The step with an estimate of its error, and the derivatives (R,) found with it.
     """
-    steps = [unit * share for share in LADDER]
-    found = [read(readings, line.slopes(h).central) for h in steps]
-    rounding = EPS * float(sizes_of(readings, line.base).max(initial=0.0))
-    finite = [k for k, slopes in enumerate(found) if np.isfinite(slopes).all()]
+    slopes = [line.slopes(h) for h in steps]
+    found = [read(readings, s.central) for s in slopes]
+    size = float(sizes_of(readings, line.base).max(initial=0.0))
+    moves = np.array([_movement(readings, s) * h for s, h in zip(slopes, steps, strict=True)])
+    moving = np.isfinite(moves) & ((moves > 0.0) | ~(moves > 0.0).any())
     changes = {
-        k: float(np.abs(found[k] - found[k + 1]).max(initial=0.0)) + rounding / steps[k]
-        for k in finite
-        if k + 1 in finite
+        k: float(np.abs(found[k] - found[k + 1]).max(initial=0.0)) + EPS * size / steps[k]
+        for k in range(len(steps) - 1)
+        if moving[k] and moving[k + 1]
     }
+    if moving.any() and _is_flat(moves[np.isfinite(moves)], size):
+        k = int(np.argmax(moving))
+        return Step(steps[k], float(moves[k] + EPS * size) / steps[k], flat=True), found[k]
     if not changes:
         return Step(steps[-1], np.inf), found[-1]
-    best = min(changes, key=lambda k: (changes[k], -k))
+    # A change may be small by accident; those before and after it seldom are too.
+    errors = {k: max(changes.get(i, 0.0) for i in (k - 1, k, k + 1)) for k in changes}
+    best = min(errors, key=lambda k: (errors[k], -k))
     largest = float(np.abs(found[best]).max(initial=0.0))
-    allowed = max(3.0 * changes[best], good_enough * largest)
-    chosen = max(k for k, change in changes.items() if change <= allowed)
-    return Step(steps[chosen], changes[chosen]), found[chosen]
+    allowed = max(3.0 * errors[best], good_enough * largest)
+    chosen = max(k for k, error in errors.items() if error <= allowed)
+    return Step(steps[chosen], errors[chosen]), found[chosen]
+
+
+def _movement(readings: np.ndarray, slopes: Slopes) -> float:
+    sides = [np.abs(read(readings, side)).max(initial=0.0) for side in (slopes.left, slopes.right)]
+    return float(np.max(sides))
+
+
+def _is_flat(moves: np.ndarray, size: float) -> bool:
+    """Whether the outputs move by rounding alone: by very little, and no more for large steps.
+
+    The steps of the smaller half are at least a thousand times smaller than the largest.
+    """
+    large, small = moves.max(), moves[len(moves) // 2 :].max(initial=0.0)
+    return bool(large <= 4096.0 * EPS * max(size, 1.0) and large <= 300.0 * max(small, EPS * size))
 
 
 def sizes_of(readings: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """The largest output (R,) that each reading takes in, by which its rounding is measured."""
-    seen = np.where(readings == 0.0, 0.0, np.abs(readings * base))
-    return np.asarray(seen.max(axis=1, initial=0.0))
+    """The size (R,) of what each reading takes in, by which its rounding is measured."""
+    seen = np.where(readings == 0.0, 0.0, readings * base)
+    return np.asarray(np.linalg.norm(seen, axis=1))
 
 
 def read(readings: np.ndarray, slopes: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from minires.check.gradcheck_report import GradcheckError, GradcheckReport, elem
 from minires.check.judge import Case, InputJudge
 from minires.check.subject import Arrays, Gradients, Subject
 from minires.errors import UsageError
+from minires.kernels.checks import number, whole
 
 __all__ = ["gradcheck", "gradgradcheck"]
 
@@ -133,10 +134,11 @@ def _settings(
     eps: float | None, atol: float | None, rtol: float | None, directions: int | None, seed: int
 ) -> dict[str, Any]:
     for name, value in (("eps", eps), ("atol", atol), ("rtol", rtol)):
+        value = value if value is None else number(value, f"gradcheck: {name}")
         least = "above 0" if name == "eps" else "at least 0"
         if value is not None and not (0.0 < value < np.inf or (value == 0.0 and name != "eps")):
             raise UsageError(f"gradcheck: {name} must be a number {least}, not {value}.")
-    if directions is not None and directions < 1:
+    if directions is not None and whole(directions, "gradcheck: directions") < 1:
         raise UsageError(f"gradcheck: directions must be at least 1, not {directions}.")
     return dict(
         eps=eps,
@@ -214,7 +216,8 @@ def _examine(
             for index in indices:
                 judge.look_at(index)
                 advance()
-            checks.append(judge.conclude())
+            together = _direction(subject.point[k], rng)
+            checks.append(judge.conclude([np.abs(together), together]))
     problems += _said_of_repeats(subject, elsewhere, before, gradients, readings[-1:])
     return GradcheckReport(
         name=subject.name,
@@ -342,10 +345,8 @@ def _plan(
 
 @contextmanager
 def _progress(subject: Subject, total: int) -> Iterator[Callable[[], Any]]:
-    """A bar, on a terminal, for what takes longer than two seconds."""
+    """A bar, for what takes longer than two seconds."""
     from tqdm import tqdm  # 50 ms, so not at import
 
-    with tqdm(
-        total=total, desc=f"{subject.caller} of {subject.name}", delay=2, disable=None, leave=False
-    ) as bar:
+    with tqdm(total=total, desc=f"{subject.caller} of {subject.name}", delay=2, leave=False) as bar:
         yield bar.update

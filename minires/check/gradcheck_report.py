@@ -63,6 +63,7 @@ class InputCheck:
 
     Attributes:
         looked_at, directions: how many elements and directions were measured.
+        unjudged: at how many places the differences are too inaccurate to tell; never 'right'.
         ratios: of the input's shape: the largest error as a share of what is allowed, above 1 where
             the gradient is wrong, nan where nobody looked and at kinks.
         worst: the worst place that is no kink; None if there is none.
@@ -78,6 +79,7 @@ class InputCheck:
     ratios: np.ndarray
     wrong_elements: int
     wrong_directions: int
+    unjudged: int
     worst: Place | None
     kinks: list[Place]
     sure_above: float | None
@@ -91,8 +93,8 @@ class InputCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was found wrong."""
-        return not (self.wrong_elements or self.wrong_directions)
+        """Whether all that was looked at is right."""
+        return not (self.wrong_elements or self.wrong_directions or self.unjudged)
 
     @property
     def size(self) -> int:
@@ -126,6 +128,8 @@ class InputCheck:
             parts.append(f"{self.wrong_elements} wrong")
         if self.wrong_directions:
             parts.append(f"{self.wrong_directions} directions wrong")
+        if self.unjudged:
+            parts.append(f"{self.unjudged} not judged")
         return ", ".join(parts) or "right"
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,6 +148,7 @@ class InputCheck:
             "passed": self.passed,
             "wrong_elements": self.wrong_elements,
             "wrong_directions": self.wrong_directions,
+            "unjudged": self.unjudged,
             "remarks": list(self.remarks),
             "kinks": [_plain(place, self.name) for place in self.kinks],
             "worst": None if worst is None else _plain(worst, self.name),
@@ -218,10 +223,14 @@ class GradcheckReport(Result):
     def caption(self) -> str:
         """What was found, in one sentence."""
         what = "gradcheck" if self.order == 1 else "gradgradcheck"
-        wrong = [check.name for check in self.inputs if not check.passed]
+        failed = [check for check in self.inputs if not check.passed]
+        wrong = [check.name for check in failed if check.wrong_elements or check.wrong_directions]
         found = f"{what} of {self.name}: {self.verdict}"
         if wrong:
             found += f", the gradient by {' and by '.join(wrong)} is wrong"
+        elif failed:
+            names = " and by ".join(check.name for check in failed)
+            found += f", the gradient by {names} cannot be judged"
         return found + "."
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
@@ -269,7 +278,7 @@ class GradcheckReport(Result):
         maps = [
             f"error of {check.name} as a share of what is allowed:\n{heat_text(check.ratios)}"
             for check in self.inputs
-            if check.wrong_elements
+            if not check.passed and check.looked_at
         ]
         return "\n".join([super().__str__(), *maps])
 

@@ -11,10 +11,12 @@ import numpy as np
 
 from minires.check.differences import (
     EPS,
+    LADDER,
     Line,
     Step,
     between,
     choose_step,
+    ladder,
     read,
     sizes_of,
     unit_of,
@@ -24,6 +26,7 @@ from minires.check.gradcheck_report import InputCheck, Place
 __all__ = ["InputJudge", "Case"]
 
 MOST_CONFIRMED = 8  # so many wrong elements are measured again; the rest is taken as they are
+FLAT = 1e-6  # a derivative below this share of output over input is none, if nothing moves
 DISAGREE = 1e-2  # sides that differ by this share of the largest derivative may be a kink
 CURVE = tuple(10.0 ** (k / 2) for k in range(-24, 1))  # steps of the V that is drawn, in units
 
@@ -67,6 +70,7 @@ class Measured:
     high: np.ndarray  # (R,), and the largest
     error: np.ndarray  # (R,), of the differences
     at_kink: np.ndarray  # (R,), whether the two sides have slopes of their own
+    flat: np.ndarray  # (R,), whether nothing but rounding moves it
 
 
 class InputJudge:
@@ -87,16 +91,15 @@ class InputJudge:
         self.step = Step(case.eps or 1e-6 * self.unit, 0.0)
         self.scale = np.zeros(len(self.readings))  # the largest derivative found of each reading
         self.largest = self.scale  # and the largest found of any element of the same output
-        # What rounding alone makes of the outputs: a gradient below that is zero.
-        self.rounding = 256.0 * EPS * sizes_of(self.readings, case.base)  # (R,)
+        self.sizes = sizes_of(self.readings, case.base)  # (R,), of the outputs that are read
+        self.rounding = 256.0 * EPS * self.sizes  # (R,), what rounding may make of them
         self.elements: list[Measured] = []
         self.directions: list[Measured] = []
 
     def choose_step(self, direction: np.ndarray) -> None:
         """Choose the step of this input, by the function's course along ``direction``."""
-        self.step, _ = choose_step(
-            self._line(direction), self.readings, self.unit, 1e-4 * self.case.rtol
-        )
+        line, good_enough = self._line(direction), 1e-4 * self.case.rtol
+        self.step, _ = choose_step(line, self.readings, ladder(self.x), good_enough)
 
     def look_at(self, index: tuple[int, ...]) -> None:
         """Measure one element."""
@@ -115,13 +118,17 @@ class InputJudge:
         slopes = self._line(where).slopes(self.step.size)
         numeric = read(self.readings, slopes.central)
         low, high = between(self.readings, slopes)
-        error = np.full(len(numeric), self.step.error)
-        return Measured(where, analytic, numeric, low, high, error, np.zeros(len(numeric), bool))
+        error, no = np.full(len(numeric), self.step.error), np.zeros(len(numeric), bool)
+        return Measured(where, analytic, numeric, low, high, error, no, no.copy())
 
     # --- the judgment ---
 
-    def conclude(self) -> InputCheck:
-        """Judge all that was measured."""
+    def conclude(self, together: Sequence[np.ndarray]) -> InputCheck:
+        """Judge all that was measured.
+
+        Where there are kinks, elements that are right one by one may be wrong ``together``, as
+        where each of two equal maxima is paid: these directions are looked along then.
+        """
         everything = [*self.elements, *self.directions]
         for m in everything:
             finite = np.where(np.isfinite(m.numeric), np.abs(m.numeric), 0.0)
@@ -138,19 +145,33 @@ class InputJudge:
                 self._second_look(measured)
             if self._badness(measured) > 1.0:
                 wrong.append(measured)
-                confirmed += 1
+                confirmed += not self._unjudged(measured)
             elif measured.at_kink.any() and isinstance(measured.where, tuple):
                 kinks.append(self._place(measured, self._kink_reading(measured)))
+        for direction in together if kinks and not wrong else ():
+            measured = self._measure(direction, self.flat @ direction.ravel())
+            self._second_look(measured)
+            if self._badness(measured) > 1.0:
+                wrong.append(measured)
         return self._result(wrong, kinks)
 
     def _allowed(self, m: Measured) -> np.ndarray:
         rtol, atol = self.case.rtol, self.case.atol
-        least = 1e-3 * rtol * self.scale + EPS * self.largest + self.rounding / self.unit
+        least = 1e-3 * rtol * self.scale + EPS * self.largest
         absolute = least if atol is None else atol
         # Differences that are off by more than the gradient is allowed to be cannot judge it.
-        noise = np.where(10.0 * m.error <= rtol * self.largest, 10.0 * m.error, 0.0)
+        tolerable = rtol * self.largest
+        flat = FLAT * np.minimum(self.sizes, 1.0) / self.unit
+        tolerable = np.where(m.flat, np.maximum(tolerable, flat), tolerable)
+        noise = np.where(10.0 * m.error <= tolerable, 10.0 * m.error, 0.0)
+        noise += np.where(m.flat, 4096.0 * EPS, 0.0)
         largest = np.maximum(np.abs(m.analytic), np.abs(m.numeric))
         return np.asarray(rtol * largest + absolute + noise)
+
+    def _unjudged(self, m: Measured) -> bool:
+        """Whether all that looks wrong may as well be the error of the differences."""
+        lost = np.abs(m.analytic - m.numeric) <= 10.0 * m.error
+        return not np.isfinite(m.numeric).all() or bool(lost[self._ratios(m) > 1.0].all())
 
     def _ratios(self, m: Measured) -> np.ndarray:
         """The error of each reading as a share of what is allowed: above 1 is too much."""
@@ -170,7 +191,7 @@ class InputJudge:
         for r in np.flatnonzero((self._ratios(m) > 1.0) | disagree).tolist():
             if self.case.eps is None:
                 step, m.numeric[r] = self._own_step(line, r)
-                m.error[r], h = step.error, step.size
+                m.error[r], m.flat[r], h = step.error, step.flat, step.size
             m.low[r], m.high[r] = self._sides(line, r, h)
             low, high = self._sides(line, r, h / 10)
             self._tell_kink(m, r, high - low, h)
@@ -182,12 +203,13 @@ class InputJudge:
         small that nothing moves say nothing.
         """
         readings, good_enough = self.readings[r : r + 1], 1e-4 * self.case.rtol
-        best, (numeric,) = choose_step(line, readings, self.unit, good_enough)
+        best, (numeric,) = choose_step(line, readings, ladder(self.x), good_enough)
         accurate = 10.0 * best.error < self.case.rtol * abs(numeric)
         own = abs(float(self.x[line.direction])) if isinstance(line.direction, tuple) else 0.0
         if own > 0.0 and not accurate:
-            tried, (slope,) = choose_step(line, readings, own, good_enough)
-            if tried.error < best.error and slope != 0.0:
+            steps = [own * share for share in LADDER]
+            tried, (slope,) = choose_step(line, readings, steps, good_enough)
+            if tried.error < best.error and not tried.flat:
                 best, numeric = tried, slope
         return best, float(numeric)
 
@@ -205,7 +227,7 @@ class InputJudge:
         least = self._allowed(m)[r] + self.rounding[r] / (h / 10)
         m.at_kink[r] = gap > least + 10.0 * m.error[r] and 0.5 * gap < closer < 2.0 * gap
         if gap > least and closer > 5.0 * gap:
-            m.numeric[r] = min(m.low[r], m.high[r], key=abs)
+            m.numeric[r], m.error[r] = min(m.low[r], m.high[r], key=abs), 0.0
 
     # --- the result ---
 
@@ -240,28 +262,11 @@ class InputJudge:
             ratios[kink.index] = np.nan
         at_kink = {kink.index for kink in kinks}
         judged = [m for m in self.elements if m.where not in at_kink]
-        shown = [m for m in wrong if isinstance(m.where, tuple)] or wrong or judged
+        sure = [m for m in wrong if not self._unjudged(m)]
+        shown = [m for m in sure if isinstance(m.where, tuple)] or sure or wrong or judged
         worst = max(shown, key=self._badness, default=None)
-        remarks = []
-        if wrong and not self.reached:
-            remarks.append("no gradient reaches it: is the graph cut by .data, numpy or detach()?")
         r = 0 if worst is None else self._worst_reading(worst)
-        if worst is not None and wrong and 10.0 * worst.error[r] > self.case.rtol * self.largest[r]:
-            remarks.append(
-                f"the differences themselves are off by about {worst.error[r]:.1g}, too much to "
-                "judge: is the function smooth there, and is all of it computed in float64?"
-            )
-        if worst is not None and not wrong and self._drowned(worst, r):
-            least = self.rounding[r] / self.unit
-            remarks.append(
-                f"the outputs are so large that a gradient below {least:.1g} cannot be told from "
-                "zero: leave out what is added to them"
-            )
-        if worst is not None and worst.at_kink[r]:
-            remarks.append(
-                "there is a kink there, and the gradient lies outside the slopes of its two sides: "
-                "move the point, unless the operation itself chose so"
-            )
+        remarks = self._remarks(worst, r, bool(wrong))
         smallest = min(
             (float(np.abs(m.where).min()) for m in self.directions), default=float("nan")
         )
@@ -275,8 +280,9 @@ class InputJudge:
             directions=len(self.directions),
             step=self.step.size,
             ratios=ratios,
-            wrong_elements=sum(isinstance(m.where, tuple) for m in wrong),
-            wrong_directions=sum(not isinstance(m.where, tuple) for m in wrong),
+            wrong_elements=sum(isinstance(m.where, tuple) for m in sure),
+            wrong_directions=sum(not isinstance(m.where, tuple) for m in sure),
+            unjudged=len(wrong) - len(sure),
             worst=None if worst is None else self._place(worst, r),
             kinks=kinks,
             sure_above=threshold / smallest if self.directions else None,
@@ -284,11 +290,28 @@ class InputJudge:
             remarks=remarks,
         )
 
-    def _drowned(self, m: Measured, r: int) -> bool:
-        """Whether the gradient, or the difference, is there but lost in rounding."""
-        size = max(abs(float(m.analytic[r])), abs(float(m.numeric[r])))
-        least = float(self.rounding[r]) / self.unit
-        return EPS * least < size < least
+    def _remarks(self, worst: Measured | None, r: int, failed: bool) -> list[str]:
+        """What may be the matter, where reading ``r`` at the worst place is off."""
+        if worst is None or not failed:
+            return []
+        if not np.isfinite(worst.numeric[r]):
+            return ["the function is not finite around it: check at another point"]
+        if self._unjudged(worst):
+            return [
+                f"the differences are off by about {worst.error[r]:.1g}, too much to judge: is all "
+                "of it computed in float64, is it smooth there, and is nothing large added to it?"
+            ]
+        if not self.reached:
+            return [
+                "no gradient reaches it: did a backward return None, or is the graph cut by "
+                ".data, numpy or detach()?"
+            ]
+        if worst.at_kink[r]:
+            return [
+                "there is a kink there, and the gradient lies outside the slopes of its two sides: "
+                "move the point, unless the operation itself chose so"
+            ]
+        return []
 
     def _leeway(self, m: Measured) -> np.ndarray:
         """The error (R,) that may hide: right and measured may be apart by what is allowed too."""

@@ -36,8 +36,11 @@ class Subject:
     order = 1
 
     def __init__(self, fn: Callable[..., Any], inputs: Any, caller: str):
-        if not callable(fn):
-            raise UsageError(f"{caller}: fn must be callable, not {type(fn).__name__}.")
+        if isinstance(fn, type) and hasattr(fn, "apply"):
+            raise UsageError(f"{caller}: give it {fn.__name__}.apply, which runs the operation.")
+        if isinstance(fn, type) or not callable(fn):
+            what = f"the class {fn.__name__}" if isinstance(fn, type) else type(fn).__name__
+            raise UsageError(f"{caller}: fn must be a function of tensors, not {what}.")
         self.caller = caller
         self.given = list(inputs) if isinstance(inputs, tuple | list) else [inputs]
         self.module: Module | None = None
@@ -59,7 +62,8 @@ class Subject:
         if not self.point:
             raise UsageError(
                 f"{caller}: none of the {len(self.given)} inputs is a floating-point array or "
-                "tensor, so there is nothing to differentiate by. Integers stay as they are."
+                "tensor, so there is nothing to differentiate by. Make one of numbers or a list: "
+                "np.array([0.3, 1.0]); integers stay as they are."
             )
 
     def run(self, point: Sequence[np.ndarray], record: bool) -> tuple[list[Tensor], list[Tensor]]:

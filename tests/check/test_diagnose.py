@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+import minires as mr
 from minires.autograd import Function
 from minires.check import Diagnosis, diagnose
 from minires.check.mistakes import BANK
@@ -203,6 +205,8 @@ def test_a_known_mistake_is_named_beside_an_unknown_one() -> None:
     assert diagnosis.names == ("bias_averaged",)
     assert set(diagnosis.wrong) == {"weight", "bias"}
     assert "grad_weight is wrong in a way that the bank does not know" in str(diagnosis)
+    assert diagnosis.worst is not None
+    assert diagnosis.worst.name == "grad_weight"  # of the other the hint says enough
 
 
 def test_two_mistakes_in_one_gradient_are_not_taken_for_a_third() -> None:
@@ -211,6 +215,20 @@ def test_two_mistakes_in_one_gradient_are_not_taken_for_a_third() -> None:
 
     assert judge_spoilt("linear", spoil, "weight_averaged_over_batch").names == ()
     assert judge_spoilt("batch_norm", spoil, "grad_weight_of_x").names == ()
+
+
+def test_mistakes_that_cannot_be_told_apart_are_all_named_and_that_is_said() -> None:
+    forward, wrong = PLANT["max_pool2d", "vectorised"].make("ties_all_paid")
+
+    def backward(grad_out, cache):
+        if cache["x"].shape != (2, 1, 5, 5):  # one problem, with ties and a stride of 1
+            raise NotImplementedError
+        return wrong(grad_out, cache)
+
+    diagnosis = diagnose(forward, backward, "max_pool2d")
+    assert diagnosis.names == ("ties_all_paid", "stride_forgotten")
+    assert any("cannot tell the mistakes named here apart" in text for text in diagnosis.remarks)
+    assert any("7 of 8 problems" in text for text in diagnosis.remarks)
 
 
 # --- wrong in ways that nobody knows ---
@@ -262,7 +280,7 @@ def test_the_gradient_of_another_problem_is_not_named(op: str) -> None:
 def test_a_wrong_shape_with_the_right_numbers_is_not_right() -> None:
     diagnosis = judge_spoilt("linear", lambda grads, g: [*grads[:2], grads[2][None]])
     assert (diagnosis.names, diagnosis.correct, diagnosis.wrong) == ((), False, ("bias",))
-    assert "shape" in str(diagnosis)
+    assert "grad_bias has the right numbers in a wrong shape" in str(diagnosis)
 
 
 def test_an_error_in_one_number_is_seen_and_shown() -> None:
@@ -278,11 +296,32 @@ def test_an_error_in_one_number_is_seen_and_shown() -> None:
     assert worst.found - worst.expected == pytest.approx(0.5)
 
 
+def test_a_number_that_is_none_is_the_furthest_off() -> None:
+    def spoil(grads, grad_out):
+        grads[0][0, 0] = np.nan if grad_out.shape == (2, 5) else 1e6
+        return grads
+
+    diagnosis = judge_spoilt("softmax", spoil)
+    assert "grad_x has numbers that are not finite" in str(diagnosis)
+    assert diagnosis.worst is not None
+    assert np.isnan(diagnosis.worst.found)
+
+
+def test_a_wrong_number_is_shown_rather_than_a_wrong_shape() -> None:
+    diagnosis = judge_spoilt("linear", lambda grads, g: [grads[0], 2.5 * grads[1], grads[2][None]])
+    assert diagnosis.worst is not None
+    assert diagnosis.worst.name == "grad_weight"
+
+
 # --- backward that does not do what a backward does ---
 
 
 def relu(x):
     return np.maximum(x, 0)
+
+
+def relu_backward(grad_out, x):
+    return grad_out * (x > 0)
 
 
 def test_a_backward_that_raises_is_reported_with_its_words() -> None:
@@ -308,6 +347,26 @@ def test_a_backward_that_raises_on_some_problems_is_not_right() -> None:
     diagnosis = diagnose(forward, backward, "conv2d")
     assert (diagnosis.names, diagnosis.correct, diagnosis.wrong) == ((), False, ())
     assert "NotImplementedError: stride" in str(diagnosis)
+
+
+def test_an_error_that_a_named_mistake_leads_to_is_told_from_another() -> None:
+    forward, wrong = PLANT["linear", "loops"].make("bias_summed_over_features")
+
+    def backward(grad_out, x, weight, bias):
+        if x.shape == (3, 4):
+            raise RuntimeError("another")
+        return wrong(grad_out, x, weight, bias)
+
+    because, beside = diagnose(forward, wrong, "linear"), diagnose(forward, backward, "linear")
+    assert because.names == beside.names == ("bias_summed_over_features",)
+    assert "The mistake named here leads to that." in str(because)
+    assert "The mistake named here leads to that." not in str(beside)
+    assert "RuntimeError: another" in str(beside)
+
+
+def test_a_program_that_wants_to_end_is_reported_like_any_error() -> None:
+    assert "SystemExit: 3" in str(diagnose(relu, lambda grad_out, x: sys.exit(3), "relu"))
+    assert "SystemExit: 3" in str(diagnose(lambda x: sys.exit(3), relu_backward, "relu"))
 
 
 def test_an_unfinished_exercise_is_reported_like_any_error() -> None:
@@ -339,6 +398,34 @@ def test_a_forgotten_return_is_said() -> None:
     assert "None" in str(diagnosis)
 
 
+class Unreadable:
+    def __array__(self, *args: Any, **how: Any) -> Any:
+        raise RuntimeError("ask me first")  # as PyTorch's tensors do that need a gradient
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda g: g + 0j, "complex128"),
+        (lambda g: g.astype(object), "object"),
+        (lambda g: "grads", "str"),
+        (lambda g: Unreadable(), "Unreadable"),
+    ],
+)
+def test_what_is_no_array_of_real_numbers_is_said_with_its_kind(
+    change: Callable[[Any], Any], kind: str
+) -> None:
+    diagnosis = judge_spoilt("sigmoid", _each(change))
+    assert (diagnosis.names, diagnosis.correct) == ((), False)
+    assert f"grad_x is no array of real numbers, but {kind}" in str(diagnosis)
+
+
+def test_a_number_too_large_for_float64_is_shown_without_a_warning() -> None:
+    huge = np.finfo(np.longdouble).max
+    diagnosis = judge_spoilt("sigmoid", _each(lambda g: np.full(g.shape, huge)))
+    assert (diagnosis.names, diagnosis.correct) == ((), False)
+
+
 def test_whole_numbers_may_have_a_gradient_of_none_or_nothing() -> None:
     for spoil in (lambda grads, g: [grads[0], None], lambda grads, g: grads[0]):
         assert judge_spoilt("softmax_cross_entropy", spoil).correct
@@ -352,6 +439,12 @@ def test_float32_is_compared_loosely_and_said(op: str) -> None:
     assert "float32" in str(diagnosis)
     name = BANK[op].mistakes[0].name
     assert judge_spoilt(op, to_float32, name).names == (name,)
+
+
+def test_half_precision_is_compared_more_loosely_still() -> None:
+    for factor, right in ((1.0, True), (1.05, False)):
+        spoil = _each(lambda g, factor=factor: (factor * g).astype(np.float16))
+        assert judge_spoilt("sigmoid", spoil).correct is right
 
 
 @each_op
@@ -385,9 +478,31 @@ def test_a_forward_that_works_in_place_is_said() -> None:
         x[x < 0] = 0
         return x
 
-    diagnosis = diagnose(forward, lambda grad_out, x: grad_out * (x > 0), "relu")
+    diagnosis = diagnose(forward, relu_backward, "relu")
     assert "forward changes x in place" in str(diagnosis)
     assert diagnosis.forward_correct
+
+
+def test_backward_gets_the_inputs_as_they_were_before_a_forward_in_place() -> None:
+    diagnosis = diagnose(
+        lambda x: np.tanh(x, out=x), lambda grad_out, x: grad_out / np.cosh(x) ** 2, "tanh"
+    )
+    assert diagnosis.correct
+
+
+def test_a_division_by_zero_that_is_put_right_is_no_error() -> None:
+    diagnosis = diagnose(relu, lambda grad_out, x: grad_out * np.nan_to_num(relu(x) / x), "relu")
+    assert diagnosis.correct
+
+
+def test_tensors_are_taken_for_their_arrays() -> None:
+    def forward(x):
+        return mr.tensor(relu(x), requires_grad=True)
+
+    def backward(grad_out, x):
+        return mr.tensor(relu_backward(grad_out, x), requires_grad=True)
+
+    assert diagnose(forward, backward, "relu").correct
 
 
 def test_a_gradient_that_is_changed_after_it_was_returned_stays_as_it_was() -> None:
@@ -405,7 +520,36 @@ def test_lists_of_numbers_are_gradients_too() -> None:
     assert judge_spoilt("linear", lambda grads, g: [grad.tolist() for grad in grads]).correct
 
 
+@pytest.mark.parametrize("op", ["relu", "mean", "softmax_cross_entropy"])
+def test_the_only_gradient_may_be_a_bare_list_of_lists(op: str) -> None:
+    assert judge_spoilt(op, lambda grads, g: grads[0].tolist()).correct
+
+
 # --- forward ---
+
+
+def test_output_and_cache_may_be_any_two_things_together() -> None:
+    class Kept(NamedTuple):
+        out: Any
+        cache: Any
+
+    for together in (Kept, lambda out, cache: [out, cache]):
+        diagnosis = diagnose(
+            lambda x, together=together: together(relu(x), x), relu_backward, "relu"
+        )
+        assert diagnosis.correct, str(diagnosis)
+
+
+def test_two_numbers_may_be_the_output_itself() -> None:
+    def backward(grad_out, x):
+        return np.tile(grad_out / len(x), (len(x), 1))
+
+    assert diagnose(lambda x: tuple(x.mean(axis=0)), backward, "mean").correct
+
+
+def test_three_things_in_place_of_the_output_are_said() -> None:
+    text = str(diagnose(lambda x: (relu(x), x, x.shape), relu_backward, "relu"))
+    assert "output: it is no array of real numbers, but tuple" in text
 
 
 def test_a_wrong_forward_is_said_before_backward_is_looked_at() -> None:
@@ -413,7 +557,7 @@ def test_a_wrong_forward_is_said_before_backward_is_looked_at() -> None:
         diagnosis = diagnose(forward, lambda grad_out, x: grad_out * (x >= 0), "relu")
         assert (diagnosis.forward_correct, diagnosis.correct) == (False, False)
         assert (diagnosis.names, diagnosis.wrong) == ((), ())
-        assert "forward is" in str(diagnosis)
+        assert "forward is wrong on" in str(diagnosis)
 
 
 def test_a_forward_that_raises_is_reported_with_its_words() -> None:
@@ -460,6 +604,19 @@ def test_ctx_says_what_a_node_of_the_graph_says() -> None:
     assert said == {"forward": (True, False), "backward": (False, (True,))}
 
 
+def test_ctx_keeps_what_it_is_given_in_pytorch_s_way_too() -> None:
+    def forward(ctx, x):
+        out = np.tanh(x)
+        ctx.save_for_backward(x, out)
+        return out
+
+    def backward(ctx, grad_out):
+        _, out = ctx.saved_tensors
+        return grad_out * (1 - out**2)
+
+    assert diagnose(forward, backward, "tanh").correct
+
+
 def test_objects_that_can_be_called_will_do() -> None:
     @dataclass
     class Relu:  # equality by value, so no hash
@@ -488,10 +645,21 @@ def test_problems_that_need_more_than_forward_takes_are_left_out_and_said() -> N
         assert setting in str(diagnosis)
 
 
+def test_a_setting_that_cannot_go_by_keyword_is_one_that_forward_does_not_take() -> None:
+    def forward(x, negative_slope=0.01, /):
+        return np.where(x > 0, x, negative_slope * x)
+
+    def backward(grad_out, x):
+        return np.where(x > 0, grad_out, 0.01 * grad_out)
+
+    diagnosis = diagnose(forward, backward, "leaky_relu")
+    assert (diagnosis.correct, diagnosis.left_out) == (True, 1)
+
+
 def test_a_mistake_that_does_not_need_the_settings_is_named_without_them() -> None:
-    forward, backward = PLANT["conv2d", "vectorised"].make("kernel_not_flipped")
+    forward, backward = PLANT["conv2d", "vectorised"].make("kernel_wrong_way_round")
     diagnosis = diagnose(lambda x, weight, bias: forward(x, weight, bias), backward, "conv2d")
-    assert diagnosis.names == ("kernel_not_flipped",)
+    assert diagnosis.names == ("kernel_wrong_way_round",)
 
 
 def test_a_forward_with_any_keywords_is_posed_all_problems() -> None:
@@ -538,7 +706,7 @@ def test_title_and_hint_are_in_the_text_and_on_the_page() -> None:
 
 
 def test_the_same_seed_gives_the_same_verdict() -> None:
-    for slip in ("kernel_not_flipped", ""):
+    for slip in ("kernel_wrong_way_round", ""):
         once, again = (judge(PLANT["conv2d", "vectorised"], slip, seed=4) for _ in range(2))
         assert (once, str(once)) == (again, str(again))
 

@@ -186,7 +186,7 @@ def test_a_cut_graph_is_named() -> None:
     assert not report
     report = gradcheck(lambda x, y: x + mr.Tensor(y.data**2), (X, X), raise_exception=False)
     assert [check.passed for check in report.inputs] == [True, False]
-    assert "y: no gradient reaches it: is the graph cut" in str(report)
+    assert "y: no gradient reaches it: did a backward return None" in str(report)
     report = gradcheck(lambda x: mr.Tensor(x.data**2), X, raise_exception=False)
     assert not report
 
@@ -303,7 +303,6 @@ def test_right_gradients_pass_at_every_scale_of_input_and_output() -> None:
         (lambda x: x.log(), [1e-8, 1e8, 1.0]),
         (lambda x: x.sqrt(), [1e-6, 1.0, 100.0]),
         (lambda x: 1.0 / x, [1e-6, 1.0, -3.0]),
-        (lambda x: x + 1e10, [0.1, -0.2, 1.0]),
         (lambda x: F.log_softmax(x * 100.0 + 1e5, 0), [0.1, -0.2, 1.0]),
         (lambda x: F.relu(x).sum() + (x * 1e3).sum(), [0.0, 1.0, -1.0]),
     ],
@@ -635,7 +634,7 @@ def test_numbers_that_are_not_finite_are_reported() -> None:
 @pytest.mark.parametrize(
     ("fn", "inputs", "error", "message"),
     [
-        (3, X, UsageError, "fn must be callable, not int"),
+        (3, X, UsageError, "fn must be a function of tensors, not int"),
         (F.exp, np.array([1, 2]), UsageError, "nothing to differentiate by"),
         (lambda x: x.data, X, UsageError, "must return a tensor .* it returned ndarray"),
         (lambda x: x.to("float32"), X, DTypeError, "float64 came in and float32 came out"),
@@ -728,10 +727,94 @@ def test_broadcasting_gone_wrong_is_refused() -> None:
     assert [check.passed for check in report.inputs] == [True, False]
 
 
-def test_a_gradient_lost_in_the_rounding_of_large_outputs_is_remarked() -> None:
-    report = gradcheck(lambda x: x**3 + 1e12, np.array([1e-2, 2e-2]))
-    assert "cannot be told from zero" in str(report)
-    assert "cannot be told" not in str(gradcheck(lambda x: x**3 + 1.0, np.array([1e-2, 2e-2])))
+@pytest.mark.parametrize("slope", [1.0, 1.01, 3.0])
+@pytest.mark.parametrize("offset", [1e10, 1e12, 1e14])
+def test_what_is_lost_in_the_rounding_of_large_outputs_is_neither_right_nor_wrong(
+    offset: float, slope: float
+) -> None:
+    planted = operation(lambda x: x + offset, lambda x, g: g * slope)
+    report = gradcheck(planted, np.array([0.3, 0.7, -0.2]), raise_exception=False)
+    assert not report
+    if slope == 1.0 or offset > 1e13:
+        assert "cannot be judged" in report.caption()
+        assert "not judged" in str(report)
+        assert "is nothing large added to it?" in str(report)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_gradient_that_is_zero_but_for_rounding_passes(seed: int) -> None:
+    """A bias before batch norm, and what is taken off again, have no effect."""
+    mr.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2)
+    )
+    assert gradcheck(model, rng.standard_normal((4, 1, 6, 6)), seed=seed)
+    assert gradgradcheck(model, rng.standard_normal((2, 1, 6, 6)), seed=seed)
+    assert gradcheck(lambda x: (x - x.mean()).sum(), rng.standard_normal(8))
+    assert gradcheck(lambda x: F.softmax(x).sum(), rng.standard_normal((2, 7)))
+    spoilt = operation(lambda x: (x - x.mean()).sum(), lambda x, g: g * 1e-9 * np.ones_like(x))
+    assert not gradcheck(spoilt, rng.standard_normal(8), raise_exception=False)
+
+
+@pytest.mark.parametrize("mean", [1e2, 1e4, 1e6])
+def test_numbers_that_differ_by_little_beside_their_size_are_measured_by_that(mean: float) -> None:
+    def standardise(x: Any) -> Any:
+        centred = x - x.mean(0, keepdim=True)
+        return centred / (centred * centred).mean(0, keepdim=True).sqrt()
+
+    assert gradcheck(standardise, RNG.standard_normal((5, 2)) + mean, rtol=1e-4)
+
+
+def test_paying_each_of_two_equal_maxima_is_refused() -> None:
+    """One by one each may have any share from 0 to 1, but not both all of it."""
+
+    def paid(share: Callable[[Any], Any]) -> bool:
+        planted = operation(lambda x: x.max(axis=1), lambda x, g: g[:, None] * share(x))
+        x = np.array([[1.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
+        return bool(gradcheck(planted, x, raise_exception=False))
+
+    def equal(x: Any) -> Any:
+        return x == x.max(axis=1, keepdims=True)
+
+    assert not paid(equal)
+    assert paid(lambda x: equal(x) / equal(x).sum(axis=1, keepdims=True))
+    assert paid(lambda x: equal(x) & (np.cumsum(equal(x), axis=1) == 1))
+
+
+def test_float32_inside_is_suspected() -> None:
+    class Single(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save(x=x)
+            return np.tanh(x.astype(np.float32)).astype(np.float64)
+
+        @staticmethod
+        def backward(ctx: Any, grad_out: Any) -> Any:
+            return grad_out * (1.0 - np.tanh(ctx.saved("x")) ** 2)
+
+    for seed in range(5):
+        x = np.random.default_rng(seed).standard_normal((2, 3))
+        report = gradcheck(Single.apply, x, rtol=1e-7, raise_exception=False)
+        assert "the gradient by x cannot be judged" in report.caption()
+        assert "is all of it computed in float64" in str(report)
+
+
+def test_a_point_where_the_function_is_not_finite_is_named_so() -> None:
+    report = gradcheck(F.sqrt, np.array([0.0, 1.0]), raise_exception=False)
+    assert "the function is not finite around it" in str(report)
+    assert report.inputs[0].verdict() == "1 not judged"
+
+
+def test_a_class_in_place_of_its_apply_is_told_so() -> None:
+    class Twice(Function): ...
+
+    with pytest.raises(UsageError, match=r"give it Twice\.apply"):
+        gradcheck(Twice, X)
+    with pytest.raises(UsageError, match="not the class int"):
+        gradcheck(int, X)
+    with pytest.raises(UsageError, match="eps must be a number"):
+        gradcheck(F.exp, X, eps="small")
 
 
 def test_what_is_not_finite_is_no_number_in_json() -> None:

@@ -135,7 +135,7 @@ AVG_POOL2D = Operation(
         ),
         Mistake(
             "stride_forgotten",
-            "the windows are laid side by side without the stride",
+            "the windows are laid one pixel apart, and the stride is forgotten",
             ("x",),
             "Where in the image does the window of output (i, j) begin? Forward and backward must "
             "agree about that.",
@@ -143,7 +143,7 @@ AVG_POOL2D = Operation(
         ),
         Mistake(
             "padding_forgotten",
-            "the padding is not taken off in the right place",
+            "the padding is forgotten in grad_x, or taken off in the wrong place",
             ("x",),
             "The windows lie on the padded image. In which row of the padded image is row 0 of x?",
             (padding_forgotten, padding_left_on),

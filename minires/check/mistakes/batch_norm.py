@@ -166,18 +166,18 @@ BATCH_NORM = Operation(
     (
         Mistake(
             "mean_term_missing",
-            "grad_x leaves out the way through the mean",
+            "grad_x leaves out the path through the mean",
             ("x",),
-            "Draw the graph of the forward pass: on how many ways does one number of x reach the "
-            "output? One of them leads over the mean of its channel.",
+            "Draw the graph of the forward pass: by how many paths does one number of x reach the "
+            "output? One of them leads through the mean of its channel.",
             (mean_term_missing,),
         ),
         Mistake(
             "variance_term_missing",
-            "grad_x leaves out the way through the variance",
+            "grad_x leaves out the path through the variance",
             ("x",),
-            "Draw the graph of the forward pass: on how many ways does one number of x reach the "
-            "output? One of them leads over the variance of its channel.",
+            "Draw the graph of the forward pass: by how many paths does one number of x reach the "
+            "output? One of them leads through the variance of its channel.",
             (variance_term_missing,),
         ),
         Mistake(
@@ -192,8 +192,9 @@ BATCH_NORM = Operation(
             "unbiased_for_biased",
             "backward divides by M - 1 where forward divided by M",
             ("x", "weight"),
-            "Which of the two variances does the forward pass normalise with, and which one does "
-            "your backward use? The difference is small and does not go away.",
+            "M is how many numbers a channel has. Which of the two variances does the forward pass "
+            "normalise with, and which one does your backward use? The difference is small, and "
+            "it matters in small batches.",
             (
                 *(partial(unbiased_for_biased, where=where) for where in _PLACES),
                 variance_term_over_fewer,
@@ -212,7 +213,7 @@ BATCH_NORM = Operation(
             "std_missing",
             "grad_x leaves out the division by the standard deviation",
             ("x",),
-            "Multiply x by 10: the output stays as it was. What must then become of grad_x, and "
+            "Multiply x by 10: the output hardly changes. What must then become of grad_x, and "
             "does yours?",
             (std_missing,),
         ),
@@ -233,7 +234,7 @@ BATCH_NORM = Operation(
         ),
         Mistake(
             "over_batch_only",
-            "the means in grad_x are taken over the batch alone, each pixel for itself",
+            "the sums in grad_x run over the batch alone, each pixel for itself",
             ("x",),
             "Which numbers share one mean in the forward pass? The same ones are tied together on "
             "the way back.",
@@ -261,7 +262,7 @@ BATCH_NORM = Operation(
         ),
         Mistake(
             "grad_weight_averaged",
-            "the gradients of weight and bias are means where they should be sums",
+            "grad_weight, grad_bias or both are means where they should be sums",
             ("weight", "bias"),
             "One number of the weight acts on how many numbers of the output? Each of them sends "
             "something back.",

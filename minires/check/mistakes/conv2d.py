@@ -17,7 +17,7 @@ __all__ = ["CONV2D"]
 # --- the gradient of the image ---
 
 
-def kernel_not_flipped(p: Problem) -> Grads:
+def kernel_wrong_way_round(p: Problem) -> Grads:
     turned = np.ascontiguousarray(p["weight"][:, :, ::-1, ::-1])
     wrong = kernels.conv2d_grad_input(p.grad_out, turned, p["x"].shape, **p.settings)
     return {"x": wrong}
@@ -46,7 +46,7 @@ def stride_forgotten(p: Problem) -> Grads:
 
 
 def stride_forgotten_unfilled(p: Problem) -> Grads:
-    """As above, and the image is as small as the windows side by side."""
+    """As above, and the image is as small as the windows make it."""
     image, P = _scattered(p, 1, p["dilation"]), p["padding"]
     H, W = image.shape[2:] if p["stride"] > 1 else (n + 2 * P for n in p["x"].shape[2:])
     return {"x": crop(spread(image, H, W), (max(H - 2 * P, 0), max(W - 2 * P, 0)), P)}
@@ -174,13 +174,13 @@ CONV2D = Operation(
     _samples,
     (
         Mistake(
-            "kernel_not_flipped",
-            "the kernel is not turned round on the way back",
+            "kernel_wrong_way_round",
+            "grad_x goes through the kernel the wrong way round",
             ("x",),
             "Follow one pixel: which outputs did it reach, through which taps of the kernel? Going "
             "from one of these outputs to the next, in which direction do you walk through the "
             "kernel?",
-            (kernel_not_flipped,),
+            (kernel_wrong_way_round,),
         ),
         Mistake(
             "channels_swapped",
@@ -192,7 +192,7 @@ CONV2D = Operation(
         ),
         Mistake(
             "stride_forgotten",
-            "grad_x puts the windows side by side and forgets the stride",
+            "grad_x lays the windows one pixel apart and forgets the stride",
             ("x",),
             "Where in the image does the window of output (i, j) begin? Forward and backward must "
             "agree about that.",
@@ -200,7 +200,7 @@ CONV2D = Operation(
         ),
         Mistake(
             "stride_forgotten_in_weight",
-            "grad_weight reads the windows of the image without the stride",
+            "grad_weight reads the windows one pixel apart and forgets the stride",
             ("weight",),
             "Which window of the image did output (i, j) see in the forward pass? grad_weight must "
             "look at the same one.",
@@ -208,7 +208,7 @@ CONV2D = Operation(
         ),
         Mistake(
             "padding_forgotten",
-            "the padding is not taken off grad_x in the right place",
+            "the padding is forgotten in grad_x, or taken off in the wrong place",
             ("x",),
             "The windows lie on the padded image. In which row of the padded image is row 0 of x?",
             (padding_forgotten, padding_left_on),

@@ -10,7 +10,7 @@ from minires.check.mistakes.bank import Grads, Mistake, Operation, Problem, Samp
 __all__ = ["LINEAR", "MATMUL"]
 
 
-def weight_not_transposed(p: Problem) -> Grads:
+def weight_wrong_way_round(p: Problem) -> Grads:
     return {"x": p.grad_out @ p["weight"].T}
 
 
@@ -51,13 +51,13 @@ LINEAR = Operation(
     _linear_samples,
     (
         Mistake(
-            "weight_not_transposed",
+            "weight_wrong_way_round",
             "grad_x goes through the weight the wrong way round",
             ("x",),
             "Write the shapes of grad_out, weight and x beside one another. Which two dimensions "
             "must meet in the product, and which does each row of grad_x need to have? When all "
             "sizes are equal, the shapes cannot warn you.",
-            (weight_not_transposed,),
+            (weight_wrong_way_round,),
         ),
         Mistake(
             "grad_weight_transposed",

@@ -37,12 +37,12 @@ def halved(p: Problem) -> Grads:
     return {"x": p.right["x"] / 2}
 
 
-def w2_not_transposed(p: Problem) -> Grads:
+def w2_wrong_way_round(p: Problem) -> Grads:
     back = (p.grad_out @ p["w2"].T) * (p["x"] @ p["w1"].T > 0)
     return {"x": p.grad_out + back @ p["w1"], "w1": back.T @ p["x"]}
 
 
-def w1_not_transposed(p: Problem) -> Grads:
+def w1_wrong_way_round(p: Problem) -> Grads:
     back = (p.grad_out @ p["w2"]) * (p["x"] @ p["w1"].T > 0)
     return {"x": p.grad_out + back @ p["w1"].T}
 
@@ -62,8 +62,8 @@ ADD_SKIP = Operation(
             "skip_forgotten",
             "grad_x leaves out the skip",
             ("x",),
-            "x forks, and comes together again in the sum. On how many ways does the gradient come "
-            "back to it?",
+            "x forks, and its two paths meet again in the sum. By how many paths does the gradient "
+            "come back to it?",
             (skip_forgotten,),
         ),
         Mistake(
@@ -94,21 +94,21 @@ ADD_SKIP = Operation(
             "halved",
             "skip and branch are averaged where they should be added",
             ("x",),
-            "The block adds its two ways with factor 1 each. What does a sum do to the gradient "
+            "The block adds its two paths with factor 1 each. What does a sum do to the gradient "
             "that reaches it, and a fork to the gradients that come back to it?",
             (halved,),
         ),
         Mistake(
-            "weight_not_transposed",
+            "weight_wrong_way_round",
             "the gradient goes back through a weight of the branch the wrong way round",
             ("x", "w1"),
             "The weights are square here, so that the shapes cannot warn you. Give the middle of "
             "the branch a width of its own and write the shapes beside your products.",
             (
-                w2_not_transposed,
-                part(w2_not_transposed, "x"),
-                part(w2_not_transposed, "w1"),
-                w1_not_transposed,
+                w2_wrong_way_round,
+                part(w2_wrong_way_round, "x"),
+                part(w2_wrong_way_round, "w1"),
+                w1_wrong_way_round,
             ),
         ),
     ),

@@ -163,8 +163,8 @@ SOFTMAX_CROSS_ENTROPY = Operation(
             "softmax_missing",
             "the logits are used where the probabilities are meant",
             ("logits",),
-            "The target is compared with something between 0 and 1. Is that what you compare it "
-            "with?",
+            "The loss compares each target with probabilities. Are the numbers that your backward "
+            "compares it with between 0 and 1?",
             (softmax_missing,),
         ),
         Mistake(

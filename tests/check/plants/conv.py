@@ -11,7 +11,7 @@ from minires.autograd import Function
 from tests.check.plants.registry import planted
 
 CONV = (
-    "kernel_not_flipped",
+    "kernel_wrong_way_round",
     "channels_swapped",
     "stride_forgotten",
     "stride_forgotten_in_weight",
@@ -65,7 +65,7 @@ def conv_loops(slip: str) -> Any:
             image = padded(x, 0, 2 * padding)
         grad_image = np.zeros(image.shape)
         grad_weight, grad_bias = np.zeros(weight.shape), np.zeros(len(weight))
-        kernel = weight[:, :, ::-1, ::-1] if slip == "kernel_not_flipped" else weight
+        kernel = weight[:, :, ::-1, ::-1] if slip == "kernel_wrong_way_round" else weight
         step = 1 if slip == "stride_forgotten" else stride
         step_w = 1 if slip == "stride_forgotten_in_weight" else stride
         dilate = 1 if slip == "dilation_forgotten" else dilation
@@ -189,7 +189,7 @@ def conv_vectorised(slip: str) -> Any:
         image = padded(x, p, p)
         if slip == "padding_forgotten_in_weight":
             image = padded(x, 0, 2 * p)
-        kernel = weight[:, :, ::-1, ::-1] if slip == "kernel_not_flipped" else weight
+        kernel = weight[:, :, ::-1, ::-1] if slip == "kernel_wrong_way_round" else weight
         dx, dw = np.zeros_like(image), np.zeros_like(weight)
         if slip == "channels_swapped":
             dw = np.zeros_like(weight.swapaxes(0, 1))
@@ -256,7 +256,7 @@ def conv_function(slip: str) -> Any:
             dilate = 1 if slip == "dilation_forgotten" else d
             where = places(weight, OH, OW, 1 if slip == "stride_forgotten" else s, dilate)
             kernel = weight.reshape(*weight.shape[:2], -1)
-            if slip == "kernel_not_flipped":
+            if slip == "kernel_wrong_way_round":
                 kernel = kernel[:, :, ::-1]
             back = np.einsum("ocx,noy->ncxy", kernel, flat)
             image = np.zeros_like(padded(x, p, p))
@@ -297,7 +297,7 @@ def conv_function(slip: str) -> Any:
 @planted(
     "conv2d",
     "correlation",
-    "kernel_not_flipped",
+    "kernel_wrong_way_round",
     "stride_forgotten",
     "dilation_forgotten",
     "padding_forgotten_in_weight",
@@ -326,7 +326,7 @@ def conv_correlation(slip: str) -> Any:
 
         d = 1 if slip == "dilation_forgotten" else d
         s = 1 if slip == "stride_forgotten" else s
-        turned = weight if slip == "kernel_not_flipped" else weight[:, :, ::-1, ::-1]
+        turned = weight if slip == "kernel_wrong_way_round" else weight[:, :, ::-1, ::-1]
         (h, w), (H, W) = ((k - 1) * d for k in K), image.shape[2:]
         spread = np.zeros((*grad_out.shape[:2], H + h, W + w))
         spread[:, :, h : h + s * OH : s, w : w + s * OW : s] = grad_out

@@ -15,7 +15,7 @@ SKIP = (
     "branch_forgotten",
     "mask_forgotten",
     "halved",
-    "weight_not_transposed",
+    "weight_wrong_way_round",
 )
 ADD = ("not_summed", "averaged", "summed_over_batch_only", "wrong_axis")
 MUL = ("own_factor", "not_summed", "averaged", "factor_forgotten")
@@ -48,7 +48,7 @@ def skip_loops(slip: str) -> Any:
         for n, (g, row) in enumerate(zip(grad_out, x, strict=True)):
             hidden = w1 @ row
             grad_w2 += np.outer(g, np.maximum(hidden, 0))
-            grad_hidden = w2 @ g if slip == "weight_not_transposed" else w2.T @ g
+            grad_hidden = w2 @ g if slip == "weight_wrong_way_round" else w2.T @ g
             if slip != "mask_forgotten":
                 grad_hidden[hidden <= 0] = 0
             grad_w1 += np.outer(grad_hidden, row)
@@ -67,7 +67,7 @@ def skip_vectorised(slip: str) -> Any:
 
     def backward(grad_out, cache):
         x, w1, w2, h, a = cache
-        da = grad_out @ (w2.T if slip == "weight_not_transposed" else w2)
+        da = grad_out @ (w2.T if slip == "weight_wrong_way_round" else w2)
         dh = da if slip == "mask_forgotten" else da * (h > 0)
         return joined(grad_out, dh @ w1, slip), dh.T @ x, grad_out.T @ a
 
@@ -94,7 +94,7 @@ def skip_function(slip: str) -> Any:
                 through = np.ones_like(on)
             else:
                 through = on
-            back = "no,io->ni" if slip == "weight_not_transposed" else "no,oi->ni"
+            back = "no,io->ni" if slip == "weight_wrong_way_round" else "no,oi->ni"
             grad_hidden = np.einsum(back, grad_out, w2) * through
             grads = {"x": np.zeros_like(x)}
             grads["w2"] = np.einsum("no,ni->oi", grad_out, (x @ w1.T) * on)

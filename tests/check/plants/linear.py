@@ -10,7 +10,7 @@ from minires.autograd import Function
 from tests.check.plants.registry import planted
 
 LINEAR = (
-    "weight_not_transposed",
+    "weight_wrong_way_round",
     "grad_weight_transposed",
     "bias_summed_over_features",
     "bias_averaged",
@@ -44,7 +44,7 @@ def linear_loops(slip: str) -> Any:
                 else:
                     grad_bias[o] += grad_out[n, o]
                 for i in range(x.shape[1]):
-                    w = weight[i, o] if slip == "weight_not_transposed" else weight[o, i]
+                    w = weight[i, o] if slip == "weight_wrong_way_round" else weight[o, i]
                     g = 1.0 if slip == "weight_without_grad_out" else grad_out[n, o]
                     grad_x[n, i] += grad_out[n, o] * w
                     if slip == "grad_weight_transposed":
@@ -69,7 +69,7 @@ def linear_vectorised(slip: str) -> Any:
 
     def backward(grad_out, cache):
         x, weight = cache
-        grad_x = grad_out @ (weight.T if slip == "weight_not_transposed" else weight)
+        grad_x = grad_out @ (weight.T if slip == "weight_wrong_way_round" else weight)
         grad_weight = grad_out.T @ x
         if slip == "grad_weight_transposed":
             grad_weight = x.T @ grad_out
@@ -98,7 +98,7 @@ def linear_function(slip: str) -> Any:
         @staticmethod
         def backward(ctx, grad_out):
             x, weight = ctx.saved("x", "weight")
-            back = "no,io->ni" if slip == "weight_not_transposed" else "no,oi->ni"
+            back = "no,io->ni" if slip == "weight_wrong_way_round" else "no,oi->ni"
             outer = "no,ni->io" if slip == "grad_weight_transposed" else "no,ni->oi"
             bias = "no->n" if slip == "bias_summed_over_features" else "no->o"
             grad_weight = np.einsum(outer, grad_out, x)
