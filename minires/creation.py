@@ -27,7 +27,9 @@ def _lengths(name: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _real(name: str, dtype: Any) -> np.dtype[Any]:
-    """``dtype`` as NumPy's, if it is one of real numbers or booleans."""
+    """``dtype`` as NumPy's, if it is one of real numbers or booleans; None is the default one."""
+    if dtype is None:
+        return np.dtype(np.float32)
     found: np.dtype[Any] | None
     try:
         found = np.dtype(dtype)

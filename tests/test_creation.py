@@ -157,3 +157,9 @@ def test_a_gpu_that_is_not_there_is_told(name: str) -> None:
 def test_an_unknown_device_is_told() -> None:
     with pytest.raises(DeviceError, match="Unknown device 'tpu'"):
         mr.zeros(2, device="tpu")
+
+
+@pytest.mark.parametrize("make", [mr.zeros, mr.ones, mr.rand, mr.randn])
+def test_no_dtype_is_the_default_one(make: Callable[..., mr.Tensor]) -> None:
+    assert make(2, dtype=None).dtype == np.float32
+    assert mr.full((2,), 0.5, dtype=None).dtype == np.float32

@@ -12,10 +12,10 @@ from minires.device import array_module
 from minires.errors import UsageError
 from minires.functional.arithmetic import exp
 from minires.functional.dtypes import floating
-from minires.functional.reduce import normal_dims, sum
+from minires.functional.reduce import sum
 from minires.functional.selection import Where
 from minires.functional.shape import to
-from minires.kernels.checks import check_arrays, number, whole
+from minires.kernels.checks import check_arrays, normal_dim, number
 from minires.kernels.special import erf
 from minires.rng import default_generator
 
@@ -271,7 +271,7 @@ def softmax(input: Any, dim: int = -1, *, dtype: Any = None) -> Any:
     """
     check_arrays("softmax", input=input)
     input = input if dtype is None else to(input, dtype)
-    normal_dims("softmax", input.ndim, whole(dim, "softmax: dim"))
+    normal_dim("softmax", input.ndim or 1, dim)
     return Softmax.apply(input, dim=dim)
 
 
@@ -279,5 +279,5 @@ def log_softmax(input: Any, dim: int = -1, *, dtype: Any = None) -> Any:
     """x - log sum e^x along ``dim``: the logarithm of softmax, without its underflow."""
     check_arrays("log_softmax", input=input)
     input = input if dtype is None else to(input, dtype)
-    normal_dims("log_softmax", input.ndim, whole(dim, "log_softmax: dim"))
+    normal_dim("log_softmax", input.ndim or 1, dim)
     return LogSoftmax.apply(input, dim=dim)

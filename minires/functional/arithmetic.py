@@ -234,25 +234,31 @@ def operand(name: str, x: Any, beside: Any) -> Any:
 
 def binary(name: str, function: type[Function], a: Any, b: Any, **options: Any) -> Any:
     """Apply an operation of two broadcast operands; ``name`` is what an error calls it."""
-    if name != "where" and not any(hasattr(x, "dtype") or isinstance(x, list) for x in (a, b)):
+    left, right = operand(name, a, b), operand(name, b, a)
+    if not (hasattr(a, "dtype") or hasattr(b, "dtype")):
         raise DTypeError(
             f"{name}: neither {a!r} nor {b!r} is an array or tensor; Python computes with numbers."
             "\n  Make a tensor of one of them: mr.tensor(...)."
         )
     try:
-        return function.apply(operand(name, a, b), operand(name, b, a), **options)
+        return function.apply(left, right, **options)
     except ValueError as error:
         if "negative integer powers" in str(error):
             raise DTypeError(
                 f"{name}: whole numbers have no negative whole powers.\n  {describe(a=a, b=b)}\n"
                 "  Make the base floating: a.to('float32')."
             ) from None
-        if isinstance(error, ShapeError) or "broadcast" not in str(error):
-            raise
-        raise ShapeError(
-            f"{name}: these shapes cannot be broadcast together.\n  {describe(a=a, b=b)}\n"
-            "  Counted from the last, dimensions must be equal, or one of them 1."
-        ) from None
+        raise of_shapes(name, error, a=a, b=b) from None
+
+
+def of_shapes(name: str, error: ValueError, **operands: Any) -> ValueError:
+    """In place of NumPy's error that shapes cannot be broadcast, one that shows them."""
+    if isinstance(error, ShapeError) or "broadcast" not in str(error):
+        return error
+    return ShapeError(
+        f"{name}: these shapes cannot be broadcast together.\n  {describe(**operands)}\n"
+        "  Counted from the last, dimensions must be equal, or one of them 1."
+    )
 
 
 def add(a: Any, b: Any) -> Any:

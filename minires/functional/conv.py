@@ -18,7 +18,7 @@ from minires.functional.padding import pad
 from minires.functional.reduce import sum
 from minires.functional.shape import reshape
 from minires.kernels.checks import check_arrays, check_floating, check_image
-from minires.kernels.geometry import Pair, check_groups, pair, pairs
+from minires.kernels.geometry import Pair, check_groups, check_named_padding, pair, pairs
 
 __all__ = ["conv2d", "conv_transpose2d"]
 
@@ -234,12 +234,9 @@ def _named_padding(
     input: Any, weight: Any, stride: Pair, padding: str, dilation: Pair
 ) -> tuple[Any, Pair]:
     """'same' and 'valid' as numbers; what 'same' needs beyond symmetric zeros is padded here."""
+    check_named_padding("conv2d", padding, stride)
     if padding == "valid":
         return input, (0, 0)
-    if padding != "same":
-        raise UsageError(f"conv2d: padding {padding!r} is none of 'same', 'valid' and a number.")
-    if stride != (1, 1):
-        raise UsageError("conv2d: padding='same' needs stride 1; give the padding as a number.")
     total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     if any(n % 2 for n in total):
         input = pad(input, (0, total[1] % 2, 0, total[0] % 2))

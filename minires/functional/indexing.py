@@ -102,5 +102,6 @@ def _raw_index(index: Any) -> Any:
         return int(index)
     if isinstance(index, np.generic):
         return index.item()
-    listed = isinstance(index, Sequence) and not isinstance(index, str)
-    return np.array(index) if listed else index
+    if isinstance(index, Sequence) and not isinstance(index, str):
+        return np.array(index, None if index else np.intp)  # of no places NumPy makes floats
+    return index

@@ -6,7 +6,7 @@ from typing import Any
 
 from minires.autograd.function import Function
 from minires.device import array_module
-from minires.errors import DTypeError, ShapeError, describe
+from minires.errors import ShapeError, describe
 from minires.functional.arithmetic import add
 from minires.functional.dtypes import check_same_dtype
 from minires.functional.shape import Reshape, transpose, unbroadcast
@@ -52,11 +52,6 @@ def matmul(a: Any, b: Any) -> Any:
     >>> mr.ones(2, 3) @ mr.ones(3)
     tensor([3., 3.])
     """
-    for name, x in (("a", a), ("b", b)):
-        if not hasattr(x, "dtype"):
-            raise DTypeError(
-                f"matmul: {name} is a {type(x).__name__}; make a tensor of it: mr.tensor(...)."
-            )
     check_arrays("matmul", a=a, b=b)
     check_same_dtype("matmul", a=a, b=b)
     fits = a.ndim and b.ndim and a.shape[-1] == b.shape[-2 if b.ndim > 1 else 0]

@@ -15,7 +15,7 @@ from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.arithmetic import Exp, Sqrt
 from minires.functional.dtypes import floating
 from minires.functional.shape import BroadcastTo, Reshape
-from minires.kernels.checks import check_arrays, number, whole
+from minires.kernels.checks import check_arrays, normal_dim, number, whole
 
 __all__ = ["amax", "amin", "logsumexp", "max", "mean", "min", "std", "sum", "var"]
 
@@ -341,23 +341,19 @@ def _check_not_empty(name: str, x: Any, dims: tuple[int, ...]) -> None:
 
 
 def normal_dims(name: str, ndim: int, dim: Dim) -> tuple[int, ...]:
-    """``dim`` as a sorted tuple of non-negative dimensions.
+    """``dim`` as a sorted tuple of non-negative dimensions; of None, and of none at all, all.
 
     >>> normal_dims("sum", 3, -1), normal_dims("sum", 3, None)
     ((2,), (0, 1, 2))
     """
     if dim is None:
         return tuple(range(ndim))
-    several = hasattr(dim, "__iter__") and not isinstance(dim, str)
-    given = tuple(whole(d, f"{name}: dim") for d in (dim if several else (dim,)))  # type: ignore[union-attr]
+    given = tuple(dim) if hasattr(dim, "__iter__") and not isinstance(dim, str) else (dim,)
     axes = ndim or 1  # a single number has the dimensions 0 and -1
-    for d in given:
-        if not -axes <= d < axes:
-            raise ShapeError(f"{name}: dim {d} is out of range for {ndim} dimensions.")
-    dims = tuple(sorted({d % ndim for d in given})) if ndim else ()
-    if ndim and len(dims) != len(given):
+    dims = tuple(sorted({normal_dim(name, axes, d) for d in given}))
+    if len(dims) != len(given):
         raise ShapeError(f"{name}: dim {given} names a dimension twice.")
-    return dims
+    return dims if ndim and dims else tuple(range(ndim))
 
 
 def _numpy_names(name: str, dim: Dim, keepdim: bool, given: dict[str, Any]) -> tuple[Dim, bool]:

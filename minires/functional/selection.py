@@ -9,8 +9,8 @@ import numpy as np
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.device import array_module, is_array
-from minires.errors import DTypeError, ShapeError, UsageError, describe
-from minires.functional.arithmetic import binary, operand
+from minires.errors import DTypeError, UsageError, describe
+from minires.functional.arithmetic import binary, of_shapes, operand
 from minires.functional.shape import unbroadcast
 from minires.kernels.checks import check_arrays
 
@@ -85,31 +85,42 @@ class Clamp(Function):
     @staticmethod
     def forward(ctx: Any, x: Any, low: Any, high: Any) -> Any:
         xp = array_module(x)
-        inside = xp.ones(x.shape, bool)
-        below = above = False
-        if low is not None:
-            inside, below = inside & (x >= low), x < low
-        if high is not None:
-            inside, above = inside & (x <= high), x > high
-        if low is not None and high is not None:
-            below, above = below & (low < high), above | (high < low)
-        ctx.save_constant(takers=(inside, below, above), shapes=_shapes(x, low, high))
-        out = x.copy() if low is None else xp.maximum(x, low)
+        takers = tuple(
+            takes(x, low, high) if need else None
+            for takes, need in zip((_inside, _below, _above), ctx.needs_input_grad, strict=False)
+        )
+        ctx.save_constant(takers=takers, shapes=_shapes(x, low, high))
+        out = x if low is None else xp.maximum(x, low)
         return out if high is None else xp.minimum(out, high)
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
         takers, shapes = ctx.saved("takers", "shapes")
         return tuple(
-            unbroadcast(Where.apply(grad_out, 0.0, condition=np.asarray(taker)), shape)
-            if need
-            else None
-            for taker, shape, need in zip(takers, shapes, ctx.needs_input_grad, strict=True)
+            None
+            if taker is None
+            else unbroadcast(Where.apply(grad_out, 0.0, condition=taker), shape)
+            for taker, shape in zip(takers, shapes, strict=True)
         )
 
 
+def _inside(x: Any, low: Any, high: Any) -> Any:
+    """Where the result is x; a bound may be None."""
+    return (low is None or x >= low) & (high is None or x <= high)
+
+
+def _below(x: Any, low: Any, high: Any) -> Any:
+    """Where the result is the lower bound."""
+    return (x < low) & (high is None or low < high)
+
+
+def _above(x: Any, low: Any, high: Any) -> Any:
+    """Where the result is the upper bound."""
+    return (x > high) | (low is not None and high < low)
+
+
 def _shapes(*operands: Any) -> tuple[tuple[int, ...], ...]:
-    return tuple(map(np.shape, operands))
+    return tuple(getattr(x, "shape", ()) for x in operands)
 
 
 def maximum(input: Any, other: Any) -> Any:
@@ -145,8 +156,11 @@ def where(condition: Any, input: Any, other: Any) -> Any:
             f"where: the condition must be boolean, not {mask.dtype}; compare first.\n"
             f"  {describe(condition=condition)}"
         )
-    _check_broadcast("where", condition=mask, input=input, other=other)
-    out = binary("where", Where, input, other, condition=mask)
+    try:
+        a, b = operand("where", input, other), operand("where", other, input)
+        out = Where.apply(a, b, condition=mask)
+    except ValueError as error:
+        raise of_shapes("where", error, condition=mask, input=input, other=other) from None
     if not any(hasattr(x, "dtype") for x in (input, other)) and out.dtype == np.float64:
         out = out.astype(np.float32)  # Python floats become float32, as in mr.tensor
     # With two numbers nothing but the condition says whether tensors are meant.
@@ -171,15 +185,7 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
         if bound is not None:
             input = operand("clamp", input, bound)
     low, high = (None if b is None else operand("clamp", b, input) for b in (low, high))
-    _check_broadcast("clamp", input=input, min=low, max=high)
-    return Clamp.apply(input, low, high)
-
-
-def _check_broadcast(name: str, **given: Any) -> None:
     try:
-        np.broadcast_shapes(*(getattr(x, "shape", ()) for x in given.values()))
-    except ValueError:
-        raise ShapeError(
-            f"{name}: these shapes cannot be broadcast together.\n  {describe(**given)}\n"
-            "  Counted from the last, dimensions must be equal, or one of them 1."
-        ) from None
+        return Clamp.apply(input, low, high)
+    except ValueError as error:
+        raise of_shapes("clamp", error, input=input, min=low, max=high) from None

@@ -292,8 +292,12 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     (3, 2)
     """
     shapes = _shapes("cat", tensors)
+    if len({x.dtype for x in tensors}) > 1:  # NumPy would make float64 of int64 beside float32
+        floats = {x.dtype for x in tensors if x.dtype.kind == "f"}
+        if floats:
+            tensors = [to(x, np.result_type(*floats)) for x in tensors]
     at = normal_dim("cat", len(shapes[0]), dim)
-    if len({(*s[:at], *s[at + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
+    if len({(len(s), *s[:at], *s[at + 1 :]) for s in shapes}) > 1:
         raise ShapeError(f"cat: shapes {shapes} differ elsewhere than in dimension {dim}.")
     return Cat.apply(*tensors, dim=at)
 
@@ -313,13 +317,12 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
 
 
 def _shapes(name: str, tensors: Any) -> list[Shape]:
-    if not isinstance(tensors, Sequence) or isinstance(tensors, str):
+    if not isinstance(tensors, list | tuple):
         raise UsageError(
             f"{name}: takes a list or tuple of tensors, not {type(tensors).__name__}; "
             f"write {name}([a, b])."
         )
-    for i, x in enumerate(tensors):
-        check_arrays(name, **{f"tensors[{i}]": x})
+    check_arrays(name, **{f"tensors[{i}]": x for i, x in enumerate(tensors)})
     if not tensors:
         raise ShapeError(f"{name}: needs at least one tensor, and got an empty list.")
     return [tuple(x.shape) for x in tensors]

@@ -22,6 +22,7 @@ __all__ = [
     "check_adaptive_pool2d",
     "check_conv2d",
     "check_groups",
+    "check_named_padding",
     "check_pool2d",
     "conv_output_size",
     "pair",
@@ -142,6 +143,19 @@ def check_groups(operation: str, groups: int) -> None:
     """Raise UsageError unless ``groups`` is a whole number from 1 on."""
     if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1:
         raise UsageError(f"{operation}: groups must be a whole number from 1 on, not {groups!r}.")
+
+
+def check_named_padding(operation: str, padding: str, stride: Pair) -> None:
+    """Raise UsageError unless ``padding`` is 'valid', or 'same' at stride 1."""
+    if padding not in ("same", "valid"):
+        raise UsageError(
+            f"{operation}: padding {padding!r} is none of 'same', 'valid' and a number."
+        )
+    if padding == "same" and stride != (1, 1):
+        raise UsageError(
+            f"{operation}: padding='same' needs stride 1, not {stride}; give the padding as a "
+            "number."
+        )
 
 
 class PoolGeometry(NamedTuple):

@@ -13,7 +13,7 @@ from minires.autograd import guard
 from minires.autograd.tensor import Tensor
 from minires.errors import ShapeError, UsageError, describe
 from minires.kernels.checks import check_arrays, number
-from minires.kernels.geometry import Pair, pair, pairs
+from minires.kernels.geometry import Pair, check_named_padding, pair, pairs
 from minires.nn import init
 from minires.nn.module import Module, Parameter
 
@@ -116,7 +116,8 @@ class Conv2d(Module):
         self.stride, self.dilation = pairs("Conv2d", stride=stride, dilation=dilation)
         self.padding: Pair | str
         if isinstance(padding, str):
-            self.padding = _named(padding, self.stride)
+            check_named_padding("Conv2d", padding, self.stride)
+            self.padding = padding
         else:
             (self.padding,) = pairs("Conv2d", padding=padding)
         self.groups = groups
@@ -143,16 +144,6 @@ class Conv2d(Module):
         if self.bias is None:
             parts.append("bias=False")
         return ", ".join(parts)
-
-
-def _named(padding: str, stride: Pair) -> str:
-    if padding not in ("same", "valid"):
-        raise UsageError(f"Conv2d: padding {padding!r} is none of 'same', 'valid' and a number.")
-    if padding == "same" and stride != (1, 1):
-        raise UsageError(
-            f"Conv2d: padding='same' needs stride 1, not {stride}; give the padding as a number."
-        )
-    return padding
 
 
 def _check_sizes(layer: str, **sizes: Any) -> None:

@@ -141,7 +141,7 @@ OF_ONE: list[Row] = [
         "the last dimension of a must equal ... a: (2, 3) float32    b: (2, 3) float32",
     ),
     ("matmul", call(x, mr.tensor(1.0)), ShapeError, "the last dimension of a ... b: () float32"),
-    ("matmul", call(x, 2.0), DTypeError, "b is a float; make a tensor of it"),
+    ("matmul", call(x, 2.0), DTypeError, "b must be a tensor or an array, not float"),
     (
         "matmul",
         call(mr.ones(2, 3, 4), mr.ones(3, 4, 5)),

@@ -14,6 +14,7 @@ import pytest
 import minires as mr
 import minires.functional as F
 from minires import nn
+from minires.autograd.function import Recorded
 from minires.errors import DTypeError, MiniresError, ShapeError, UsageError
 
 nan, inf = np.nan, np.inf
@@ -111,6 +112,21 @@ CASES: dict[str, tuple[Callable[..., Any], list[Numbers], Numbers, list[Numbers]
         2.0,
         [[-1.0, 1.0]],
     ),
+    "the sum over no dimensions, which is one over all": (
+        lambda x: x.sum(()),
+        [[[1.0, 2.0], [3.0, 4.0]]],
+        10.0,
+        [[[1.0, 1.0], [1.0, 1.0]]],
+    ),
+    "the variance over no dimensions": (
+        lambda x: x.var([], keepdim=True),
+        [[[1.0], [3.0]]],
+        [[2.0]],
+        [[[-2.0], [2.0]]],
+    ),
+    "the largest over no dimensions": (lambda x: x.amax(()), [[1.0, 3.0]], 3.0, [[0.0, 1.0]]),
+    "an empty list as index": (lambda x: x[[]], [[1.0, 2.0]], [], [[0.0, 0.0]]),
+    "an empty list among indices": (lambda x: x[0, []], [[[1.0, 2.0]]], [], [[[0.0, 0.0]]]),
     "the sum of a single number over its last dimension": (lambda x: x.sum(-1), [3.0], 3.0, [1.0]),
     "the softmax of a single number": (F.softmax, [3.0], 1.0, [0.0]),
     "a single number transposed": (lambda x: x.transpose(0, -1), [3.0], 3.0, [1.0]),
@@ -169,6 +185,30 @@ def test_the_bounds_of_clamp_take_part_in_the_dtype() -> None:
     assert x.clamp(mr.tensor(np.zeros(2))).dtype == np.float64
     half = mr.tensor([1, -2]).clamp(mr.tensor(0.5))
     assert (half.dtype, half.tolist()) == (np.float32, [1.0, 0.5])
+
+
+@pytest.mark.parametrize("join", [mr.cat, mr.stack])
+def test_whole_numbers_beside_float32_become_float32(join: Callable[..., mr.Tensor]) -> None:
+    x, whole = mr.tensor([1.5, 2.5], requires_grad=True), mr.tensor([3, 4])
+    out = join([whole, x, x > 2.0])
+    assert out.dtype == np.float32
+    assert out.reshape(-1).tolist() == [3.0, 4.0, 1.5, 2.5, 0.0, 1.0]
+    out.backward(np.arange(6.0).reshape(out.shape))
+    assert x.grad is not None
+    assert x.grad.tolist() == [2.0, 3.0]
+    assert join([whole, x.to("float64")]).dtype == np.float64
+    assert join([whole, whole > 3]).dtype == np.int64
+
+
+def test_clamp_saves_only_the_masks_of_inputs_that_have_a_gradient() -> None:
+    x, low = mr.tensor([1.0, -2.0], requires_grad=True), mr.tensor([0.0, 0.0])
+    for out in (x.clamp(-1.0, 1.0), x.clamp(low, 1.0)):
+        assert isinstance(out.node, Recorded)
+        assert [type(mask) for mask in out.node.saved_arrays["takers"]] == [
+            np.ndarray,
+            type(None),
+            type(None),
+        ]
 
 
 def test_where_makes_float32_of_two_python_numbers() -> None:

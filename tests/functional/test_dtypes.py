@@ -83,5 +83,5 @@ def test_a_layer_of_another_dtype_is_refused_and_not_widened(name: str) -> None:
 
 
 def test_a_product_with_a_list_says_to_make_a_tensor() -> None:
-    with pytest.raises(DTypeError, match=r"matmul: b is a list; make a tensor"):
+    with pytest.raises(DTypeError, match=r"matmul: b must be a tensor or an array, not list"):
         mr.ones(2, 2) @ [1.0, 2.0]
