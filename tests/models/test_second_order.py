@@ -109,10 +109,9 @@ def test_the_hessian_is_symmetric() -> None:
     "settings",
     [
         {"depth": 20},
-        {"depth": 20, "residual": False},
-        {"depth": 20, "preactivation": True},
-        {"depth": 20, "shortcut": "C", "zero_init_residual": True},
-        {"depth": 20, "layers_per_skip": 3},
+        {"depth": 14, "residual": False},
+        {"depth": 14, "preactivation": True},
+        {"depth": 14, "shortcut": "C", "zero_init_residual": True},
         {"depth": 11, "block": "bottleneck", "shortcut": "B"},
         {"depth": 11, "block": "bottleneck", "preactivation": True, "shortcut": "B"},
     ],
