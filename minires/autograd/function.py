@@ -155,6 +155,11 @@ class Recorded(Node):
         return array
 
     def _not_saved(self, name: str, how: str, kept: dict[str, Any]) -> GraphError:
+        if name in (self._cache or {}) and how == "save":
+            return GraphError(
+                f"{self.name}.backward: {name!r} is in the cache: read it there, with "
+                f"ctx.cache({name!r}), in ordinary backward only."
+            )
         there = ", ".join(kept) or "nothing"
         return GraphError(
             f"{self.name}.backward: {name!r} was not saved; there is {there}. "
@@ -244,11 +249,11 @@ class Function:
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any, **options: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("An operation needs a static method forward(ctx, *inputs).")
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("An operation needs a static method backward(ctx, grad_out).")
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:

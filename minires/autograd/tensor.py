@@ -65,7 +65,6 @@ class Tensor:
 
     # NumPy must not take a tensor apart element by element in ``array * tensor``.
     __array_ufunc__ = None
-    __array_priority__ = 1000
 
     _data: Array
     node: Node | None
@@ -280,9 +279,8 @@ class Tensor:
 
     def __repr__(self) -> str:
         values = np.array2string(to_numpy(self._data), separator=", ", prefix="tensor(")
-        notes = ""
-        if self._data.dtype not in (np.float32, np.int64, np.bool_):
-            notes += f", dtype={self._data.dtype}"
+        usual = self._data.dtype in (np.float32, np.int64, np.bool_)
+        notes = "" if usual else f", dtype={self._data.dtype}"
         if self.device != "cpu":
             notes += f", device='{self.device}'"
         if self.node is not None:

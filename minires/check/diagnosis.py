@@ -44,7 +44,7 @@ class Worst:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The verdict on a learner's forward and backward.
+    """The verdict on a learner's forward and backward; true if both are right.
 
     Attributes:
         op: the operation.
@@ -68,6 +68,9 @@ class Diagnosis:
     left_out: int
     worst: Worst | None = None
 
+    def __bool__(self) -> bool:
+        return self.correct
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the mistakes that were found."""
@@ -78,6 +81,9 @@ class Diagnosis:
         """One sentence."""
         if self.correct:
             problems = "1 problem" if self.posed == 1 else f"all {self.posed} problems"
+            if self.left_out:
+                total = self.posed + self.left_out
+                problems = f"the {self.posed} of {total} problems that forward can be given"
             return f"{self.op}: forward and backward are right on {problems}."
         if not self.forward_correct:
             return f"{self.op}: forward is not right yet, and so backward was not judged."

@@ -150,8 +150,16 @@ def _settings(
 
 
 def _check(subject: Subject, settings: dict[str, Any], raise_exception: bool) -> GradcheckReport:
-    with np.errstate(all="ignore"):  # a nan is reported, with its place
-        report = _examine(subject, **settings)
+    try:
+        with np.errstate(all="ignore"):  # a nan is reported, with its place
+            report = _examine(subject, **settings)
+    except TypeError as error:
+        if "__array_ufunc__" in str(error):
+            error.add_note(
+                "NumPy's functions do not take tensors: use those of minires.functional. For "
+                "second derivatives backward is given tensors too."
+            )
+        raise
     if raise_exception and not report.passed:
         raise GradcheckError(report)
     return report

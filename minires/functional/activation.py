@@ -129,8 +129,6 @@ class Softplus(Function):
 class Softmax(Function):
     """out = e^x / sum e^x;  grad_x = out * (grad_out - sum grad_out * out)."""
 
-    uses_kernels = True
-
     @staticmethod
     def forward(ctx: Any, x: Any, *, dim: int) -> Any:
         out = kernels.softmax(x, dim)
@@ -146,8 +144,6 @@ class Softmax(Function):
 
 class LogSoftmax(Function):
     """out = x - log sum e^x;  grad_x = grad_out - e^out * sum grad_out."""
-
-    uses_kernels = True
 
     @staticmethod
     def forward(ctx: Any, x: Any, *, dim: int) -> Any:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from minires.autograd.tensor import Handle, Tensor
 from minires.device import array_module
-from minires.errors import ContractError, GraphError, ShapeError
+from minires.errors import ContractError, GraphError, ShapeError, UsageError
 from minires.functional.shape import alias, cat, reshape
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class Hooked:
 
     def register_forward_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, inputs, output)`` after forward; a returned value replaces output."""
-        return Handle(self._forward_hooks, hook)
+        return Handle(self._forward_hooks, _callable(hook))
 
     def register_forward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, inputs)`` before forward; a returned value replaces the inputs."""
-        return Handle(self._forward_pre_hooks, hook)
+        return Handle(self._forward_pre_hooks, _callable(hook))
 
     def register_full_backward_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, grad_input, grad_output)`` when the module's inputs have gradients.
@@ -65,11 +65,11 @@ class Hooked:
         >>> layer(mr.tensor([-1.0, 2.0], requires_grad=True)).sum().backward()
         [0.0, 1.0]
         """
-        return Handle(self._backward_hooks, hook)
+        return Handle(self._backward_hooks, _callable(hook))
 
     def register_full_backward_pre_hook(self, hook: Callable[..., Any]) -> Handle:
         """Call ``hook(module, grad_output)`` before; a returned value replaces ``grad_output``."""
-        return Handle(self._backward_pre_hooks, hook)
+        return Handle(self._backward_pre_hooks, _callable(hook))
 
 
 class BackwardHooks:
@@ -130,6 +130,11 @@ class BackwardHooks:
     def _replaced(self, changed: Sequence[Any], grads: Sequence[Tensor]) -> Any:
         """What hooks made of the gradients, for the way on; None stands for zero."""
         for new, old in zip(changed, grads, strict=True):
+            if new is not None and not isinstance(new, Tensor):
+                raise ContractError(
+                    f"full backward hook of {type(self.module).__name__}: it returned "
+                    f"{type(new).__name__} for a gradient. Return tensors, or None."
+                )
             if new is not None and new.shape != old.shape:
                 raise ShapeError(
                     f"full backward hook of {type(self.module).__name__}: it returned shape "
@@ -188,6 +193,12 @@ class BackwardHooks:
                 "or None to change nothing."
             )
         return given
+
+
+def _callable(hook: Any) -> Any:
+    if not callable(hook):
+        raise UsageError(f"A hook must be a function, not {type(hook).__name__}.")
+    return hook
 
 
 def _apart(vector: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:

@@ -43,7 +43,7 @@ def gradcheck_figure(data: Mapping[str, Any]) -> Figure:
     shown = sorted(inputs, key=lambda row: (row["passed"], -_largest(row)))[:_MOST_ROWS]
     shown = [row for row in inputs if any(row is other for other in shown)]
     rows = max(len(shown), 1)
-    height = 1.15 + 2.15 * rows
+    height = 1.62 + 2.15 * rows
     with style.context():
         figure = new_figure(8.6, height)
         grid = figure.add_gridspec(
@@ -51,10 +51,13 @@ def gradcheck_figure(data: Mapping[str, Any]) -> Figure:
             2,
             left=0.09,
             right=0.975,
-            top=1 - 0.42 / height,
-            bottom=0.98 / height,
+            top=1 - 0.74 / height,
+            bottom=1.13 / height,
             wspace=0.3,
             hspace=0.62,
+        )
+        figure.text(
+            0.02, 1 - 0.14 / height, str(data.get("caption", "")), va="top", fontweight="bold"
         )
         image = None
         for i, row in enumerate(shown):
@@ -67,7 +70,7 @@ def gradcheck_figure(data: Mapping[str, Any]) -> Figure:
             axes = figure.add_subplot(grid[0, :])
             note(axes, "nothing was checked")
         else:
-            bar = figure.add_axes((0.09, 0.42 / height, 0.38, 0.1 / height))
+            bar = figure.add_axes((0.09, 0.57 / height, 0.38, 0.1 / height))
             _draw_scale(figure, bar, image)
         if len(inputs) > len(shown):
             figure.text(
@@ -153,13 +156,18 @@ def _draw_scale(figure: Figure, axes: Axes, image: Any) -> None:
     bar = figure.colorbar(image, cax=axes, orientation="horizontal")
     ticks = list(range(_LOW, _HIGH + 1, 2))
     bar.set_ticks(ticks, labels=[power_text(10.0**k) if k else "1" for k in ticks])
-    bar.set_label("error as a share of what is allowed; above 1 (crosses) it is wrong", size=8.5)
+    bar.set_label(
+        "error as a share of what is allowed; above 1 (crosses) it is wrong;\n"
+        "hatched: not looked at, or a kink",
+        size=8.5,
+    )
 
 
 def _draw_curve(axes: Axes, row: Mapping[str, Any]) -> None:
     worst = row.get("worst")
     if worst is None or not row["curve"]:
-        note(axes, "nothing but kinks" if row.get("kinks") else "nothing was looked at")
+        empty = "nothing was looked at" if worst is None else "not finite at any step"
+        note(axes, "nothing but kinks" if worst is None and row.get("kinks") else empty)
         axes.set(xticks=[], yticks=[])
         return
     steps = np.array([point[0] for point in row["curve"]])

@@ -375,3 +375,18 @@ def test_threads_that_hold_one_weight_do_not_disturb_each_other() -> None:
     assert errors == []
     assert weight.data.flags.writeable
     assert held_arrays() == before
+
+
+def test_what_is_in_the_cache_is_said_to_be_there() -> None:
+    class Cached(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_cache(twice=2.0 * x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx: Any, grad_out: Any) -> Any:
+            return grad_out * ctx.saved("twice")
+
+    with pytest.raises(GraphError, match=r"'twice' is in the cache.*ctx\.cache\('twice'\)"):
+        Cached.apply(mr.ones(2, requires_grad=True)).sum().backward()

@@ -822,3 +822,9 @@ def test_what_is_not_finite_is_no_number_in_json() -> None:
 
     report = gradcheck(F.log, np.array([-1.0, 2.0]), raise_exception=False)
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_numpy_on_a_tensor_is_explained() -> None:
+    with pytest.raises(TypeError) as caught:
+        gradcheck(lambda x: np.exp(x), X)
+    assert "use those of minires.functional" in caught.value.__notes__[0]

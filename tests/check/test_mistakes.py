@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minires.check import diagnose
 from minires.check.mistakes import BANK, Mistake, indistinguishable
 from minires.errors import UsageError
 
@@ -145,3 +146,22 @@ def test_the_command_prints_every_mistake() -> None:
         lines = [line for line in ran.stdout.splitlines() if op in line.split()]
         for mistake in BANK[op].mistakes:
             assert any(mistake.name in line.split() for line in lines), mistake.name
+
+
+@pytest.mark.parametrize("op", BANK)
+def test_the_command_prints_one_operation_with_hints_and_without_its_gradient(op: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "minires.check.mistakes", op], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    for mistake in BANK[op].mistakes:
+        assert f"{mistake.name}: {mistake.title}\n  {mistake.hint}" in ran.stdout
+    assert "forward(" in ran.stdout
+    assert "grad_x = " not in ran.stdout
+
+
+def test_the_diagnosis_is_true_only_if_all_is_right() -> None:
+    right = diagnose(lambda x: np.maximum(x, 0), lambda g, x: g * (x > 0), op="relu")
+    wrong = diagnose(lambda x: np.maximum(x, 0), lambda g, x: g, op="relu")
+    assert right
+    assert not wrong

@@ -270,3 +270,18 @@ def test_a_second_derivative_through_a_hook_that_doubles_is_doubled_once() -> No
     (first,) = mr.grad(layer(x, x * x), x, create_graph=True)  # 2 * 3 x^2
     (second,) = mr.grad(first, x)
     assert (first.item(), second.item()) == (54.0, 36.0)
+
+
+def test_what_is_no_hook_and_what_is_no_gradient_is_refused() -> None:
+    layer = nn.ReLU()
+    for register in (
+        layer.register_forward_hook,
+        layer.register_forward_pre_hook,
+        layer.register_full_backward_hook,
+        layer.register_full_backward_pre_hook,
+    ):
+        with pytest.raises(mr.errors.UsageError, match="must be a function, not str"):
+            register("hook")
+    layer.register_full_backward_hook(lambda *what: 1.0)
+    with pytest.raises(ContractError, match="it returned float for a gradient"):
+        layer(leaf(1.0)).backward()

@@ -101,6 +101,14 @@ class Operation:
         """Names of the inputs that have a gradient."""
         return tuple(name for name in self.inputs if name not in self.constants)
 
+    def signature(self) -> str:
+        """The inputs and settings of forward, and their shapes in one problem."""
+        problem = self.pose()[0]
+        settings = {**dict.fromkeys(problem.settings, "..."), **self.defaults}
+        shapes = [f"{name} {value.shape}" for name, value in problem.inputs.items()]
+        takes = [*self.inputs, *(f"{name}={value}" for name, value in settings.items())]
+        return f"forward({', '.join(takes)}), as with {', '.join(shapes)}"
+
     def mistake(self, name: str) -> Mistake:
         """The mistake of that name."""
         for mistake in self.mistakes:

@@ -21,6 +21,7 @@ _CHANNEL = (0, 2, 3)  # all but the channel
 
 
 def _forward(x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """(x - mean) / sqrt(var + eps) * weight + bias, mean and biased variance of each channel."""
     return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
 
 

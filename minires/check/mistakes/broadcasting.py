@@ -176,6 +176,7 @@ def averaged_in_max(p: Problem) -> Grads:
 
 
 def _max_forward(x: Any) -> Any:
+    """The largest of each row."""
     return F.max(x, 1).values
 
 
@@ -252,6 +253,7 @@ def wrong_axis(p: Problem) -> Grads:
 
 
 def _mean_forward(x: Any) -> Any:
+    """The mean of each column."""
     return F.mean(x, 0)
 
 

@@ -13,6 +13,7 @@ __all__ = ["ADD_SKIP"]
 
 
 def _forward(x: Any, w1: Any, w2: Any) -> Any:
+    """x + relu(x @ w1.T) @ w2.T."""
     return x + F.linear(F.relu(F.linear(x, w1)), w2)
 
 
