@@ -14,8 +14,10 @@ the functions that take them.
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,7 +152,7 @@ class Learner:
             with np.errstate(all="ignore"):  # numbers that are not finite are reported later on
                 return function(*arguments, **settings)
         except (Exception, SystemExit) as error:
-            attempt.failure = f"{type(error).__name__}: {error}"
+            attempt.failure = f"{type(error).__name__}: {error}{_line_of(error)}"
             return None
 
     def _not_callable(
@@ -164,6 +166,19 @@ class Learner:
             f"  forward({inputs}{more}) -> (out, cache) and backward(grad_out, cache), or\n"
             f"  forward(ctx, {inputs}{more}) -> out and backward(ctx, grad_out)."
         )
+
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+def _line_of(error: BaseException) -> str:
+    """Where in the learner's code it happened: the last line that is no library's."""
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "site-packages" not in frame.filename and not frame.filename.startswith(_PACKAGE)
+    ]
+    return f"\nin line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else ""
 
 
 def _signature(function: Any) -> inspect.Signature | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,10 @@ def _judge(
     remarks = [*_failures(failed, unexplained, len(attempts)), *remarks]
     remarks += _looks(operation, answered)
     unknown = [name for name in wrong if name not in explained]
+    exchanged = [pair for pair in combinations(unknown, 2) if _are_exchanged(pair, answered)]
+    for one, other in exchanged:
+        remarks.append(f"grad_{one} and grad_{other} are right, but in each other's place.")
+    unknown = [name for name in unknown if not any(name in pair for pair in exchanged)]
     puzzling = [name for name in unknown if _has_wrong_numbers(name, answered)]
     if puzzling:
         named = " and ".join(f"grad_{name}" for name in puzzling)
@@ -246,6 +251,16 @@ def _failures(failed: list[Attempt], unexplained: list[Attempt], count: int) -> 
         f"{first.problem.describe()}\n{first.failure}"
     )
     yield text if unexplained else f"{text}\nThe mistake named here leads to that."
+
+
+def _are_exchanged(pair: tuple[str, str], answered: list[Attempt]) -> bool:
+    """Whether each of the two is the other's right gradient, on every problem."""
+    return all(
+        (grad := as_array(attempt.grads[name])) is not None
+        and _is_right(grad, attempt.problem.right[other])
+        for attempt in answered
+        for name, other in (pair, pair[::-1])
+    )
 
 
 def _has_wrong_numbers(name: str, answered: list[Attempt]) -> bool:

@@ -17,6 +17,7 @@ from minires.result import Result
 __all__ = ["GradcheckError", "GradcheckReport", "InputCheck", "Place", "element_name"]
 
 MOST_KINKS = 5  # so many are named
+UNSEEN = -1.0  # in the map of the ratios: not looked at, or a kink
 
 
 def element_name(name: str, index: tuple[int, ...]) -> str:
@@ -133,9 +134,13 @@ class InputCheck:
         return ", ".join(parts) or "right"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain data; the ratios folded into a map of rows and columns."""
+        """All of it as plain data.
+
+        The ratios are a map of rows and columns: -1 where nobody looked and at kinks, None in the
+        gaps between its tiles.
+        """
         worst = self.worst
-        grid = fold(self.ratios).tolist()
+        grid = fold(np.where(np.isnan(self.ratios), UNSEEN, self.ratios)).tolist()
         return {
             "name": self.name,
             "shape": list(self.shape),

@@ -40,9 +40,9 @@ def _shrink(grid: np.ndarray, most: int) -> np.ndarray:
         patch = -(-grid.shape[axis] // most)
         if patch > 1:
             starts = np.arange(0, grid.shape[axis], patch)
-            filled = np.where(np.isnan(grid), -1.0, grid)
+            filled = np.where(np.isnan(grid), -np.inf, grid)
             grid = np.maximum.reduceat(filled, starts, axis=axis)
-            grid = np.where(grid < 0.0, np.nan, grid)
+            grid = np.where(np.isneginf(grid), np.nan, grid)
     return grid
 
 

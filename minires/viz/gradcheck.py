@@ -27,11 +27,11 @@ def gradcheck_figure(data: Mapping[str, Any]) -> Figure:
     """A row for each input: a map of the errors, and the error against the step where it is worst.
 
     The map shows the error as a share of what is allowed: blue to 1, orange and red above, where
-    the gradient is wrong, with a cross.  Hatched: not looked at, or a kink.  With more than six
-    inputs those that are wrong and then the worst are drawn.
+    the gradient is wrong, with a cross.  Hatched (-1 in ``ratios``): not looked at, or a kink.
+    With more than six inputs those that are wrong and then the worst are drawn.
 
     >>> place = {"element": "x[0]", "output": "out[0]"}
-    >>> row = {"name": "x", "passed": True, "ratios": [[0.1, None]], "curve": [[1e-3, 1e-6]],
+    >>> row = {"name": "x", "passed": True, "ratios": [[0.1, -1.0]], "curve": [[1e-3, 1e-6]],
     ...        "step": 1e-5, "worst": place, "coverage": "1 of 2", "shape": [2]}
     >>> len(gradcheck_figure({"caption": "passed", "inputs": [row]}).axes)
     3
@@ -96,10 +96,10 @@ def _draw_map(axes: Axes, row: Mapping[str, Any]) -> Any:
     ratios = np.array(
         [[np.nan if x is None else x for x in line] for line in row["ratios"]], dtype=float
     )
+    unseen = ratios < 0.0
+    ratios = np.where(unseen, np.nan, ratios)
     with np.errstate(divide="ignore"):
         decades = np.clip(np.log10(ratios), _LOW, _HIGH)
-    axes.set_facecolor("white")
-    axes.patch.set(hatch="////", edgecolor=style.GRID)
     image = axes.imshow(
         np.ma.masked_invalid(decades),
         cmap=ListedColormap(_ramp()),
@@ -108,6 +108,12 @@ def _draw_map(axes: Axes, row: Mapping[str, Any]) -> Any:
         aspect="equal" if _is_squarish(ratios.shape) else "auto",
         interpolation="nearest",
     )
+    if unseen.any():
+        rows, columns = (np.arange(n + 1) - 0.5 for n in ratios.shape)
+        places = np.ma.masked_where(~unseen, unseen)
+        axes.pcolor(
+            columns, rows, places, hatch="////", facecolor="none", edgecolor=style.RULE, lw=0
+        )
     wrong = np.argwhere(ratios > 1.0)
     if len(wrong) and ratios.size <= 2500:
         size = min(60.0, 4000.0 / max(ratios.shape) ** 1.5)
@@ -170,6 +176,11 @@ def _draw_curve(axes: Axes, row: Mapping[str, Any]) -> None:
         note(axes, "nothing but kinks" if worst is None and row.get("kinks") else empty)
         axes.set(xticks=[], yticks=[])
         return
+    axes.set_title(f"worst: {worst['element']}", fontsize=9.5)
+    if not any(point[1] for point in row["curve"]):
+        note(axes, "no error at any step")
+        axes.set(xticks=[], yticks=[])
+        return
     steps = np.array([point[0] for point in row["curve"]])
     errors = np.maximum([point[1] for point in row["curve"]], _LEAST)
     axes.loglog(steps, errors, "o-", color=style.SKIP_COLOR, markersize=3, linewidth=1.3, zorder=3)
@@ -192,7 +203,6 @@ def _draw_curve(axes: Axes, row: Mapping[str, Any]) -> None:
     ):
         _label_decades(axis, first, last)
     axes.set_ylabel("|analytic - numeric|", fontsize=8.5)
-    axes.set_title(f"worst: {worst['element']}", fontsize=9.5)
 
 
 def _label_decades(axis: Any, first: int, last: int) -> None:

@@ -715,3 +715,23 @@ def test_numpy_s_own_random_numbers_are_left_alone() -> None:
     state = np.random.get_state(legacy=False)  # noqa: NPY002
     judge(PLANT["softmax", "vectorised"], "sum_missing")
     np.testing.assert_equal(np.random.get_state(legacy=False), state)  # noqa: NPY002
+
+
+def test_gradients_in_each_other_s_place_are_said_to_be() -> None:
+    def backward(grad_out: Any, x: Any, weight: Any, bias: Any) -> Any:
+        return grad_out @ weight, grad_out.sum(axis=0), grad_out.T @ x
+
+    found = diagnose(lambda x, weight, bias: x @ weight.T + bias, backward, op="linear")
+    assert not found
+    assert found.names == ()
+    assert "grad_weight and grad_bias are right, but in each other's place." in str(found)
+    assert "the bank does not know" not in str(found)
+
+
+def test_an_error_comes_with_the_line_of_the_learner_s_code() -> None:
+    def backward(grad_out: Any, x: Any) -> Any:
+        return grad_out @ np.ones((1, 2, 3))  # this line
+
+    assert "return grad_out @ np.ones((1, 2, 3))  # this line" in str(
+        diagnose(lambda x: np.maximum(x, 0), backward, op="relu")
+    )
