@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+import minires as mr
 import minires.functional as F
 from minires.errors import ShapeError
 
@@ -41,3 +44,15 @@ def test_one_tensor_alone_can_be_stacked_and_joined(dim: int) -> None:
     for beyond in (3, -4):
         with pytest.raises(ShapeError, match="out of range"):
             F.stack([x], beyond)
+
+
+@pytest.mark.parametrize("wrap", [np.array, mr.tensor], ids=["array", "tensor"])
+def test_a_single_boolean_as_index_keeps_all_or_nothing_and_a_single_number_one_place(
+    wrap: Any,
+) -> None:
+    x = mr.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    assert x[wrap(True)].shape == (1, 2, 3)
+    assert x[wrap(False)].shape == (0, 2, 3)
+    assert x[wrap(1)].tolist() == [3.0, 4.0, 5.0]
+    x[wrap(True)].backward(mr.ones(1, 2, 3))
+    assert x.grad.tolist() == [[1.0] * 3] * 2
