@@ -6,6 +6,7 @@ import ast
 import inspect
 
 import minires as mr
+import minires.functional as F
 from minires.functional.bind import METHODS
 
 
@@ -52,3 +53,9 @@ def test_declared_arguments_are_those_of_the_operation() -> None:
             named = [p.name for p in takes if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
             expected = ["other" if name == "b" else name for name in named[1:]]
             assert given == expected, node.name
+
+
+def test_a_method_is_the_function_of_its_name() -> None:
+    shared = [name for name in METHODS if hasattr(F, name) and name != "where"]  # x, not condition
+    assert len(shared) > 30
+    assert [name for name in shared if METHODS[name] is not getattr(F, name)] == []

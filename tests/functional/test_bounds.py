@@ -56,3 +56,13 @@ def test_a_single_boolean_as_index_keeps_all_or_nothing_and_a_single_number_one_
     assert x[wrap(1)].tolist() == [3.0, 4.0, 5.0]
     x[wrap(True)].backward(mr.ones(1, 2, 3))
     assert x.grad.tolist() == [[1.0] * 3] * 2
+
+
+@pytest.mark.parametrize("dim", [0, -1])
+def test_the_softmax_of_a_single_number_is_1(dim: int) -> None:
+    number = np.array(0.7)
+    assert F.softmax(number, dim) == 1.0
+    assert F.log_softmax(number, dim) == 0.0
+    for operation in (F.softmax, F.log_softmax):
+        with pytest.raises(ShapeError, match="out of range"):
+            operation(number, 1)
