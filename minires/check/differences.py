@@ -20,6 +20,7 @@ import numpy as np
 __all__ = [
     "EPS",
     "LADDER",
+    "NOISE",
     "Line",
     "Slopes",
     "Step",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 EPS = float(np.finfo(np.float64).eps)
+NOISE = 4096.0 * EPS  # what rounding may make of numbers of size 1, many operations later
 
 # Steps that are tried, from large to small, as shares of the size of the input.
 LADDER = tuple(10.0 ** (-k / 2) for k in range(4, 16))  # 1e-2 ... 3e-8
@@ -185,7 +187,7 @@ def _is_flat(moves: np.ndarray, size: float) -> bool:
     The steps of the smaller half are at least a thousand times smaller than the largest.
     """
     large, small = moves.max(), moves[len(moves) // 2 :].max(initial=0.0)
-    return bool(large <= 4096.0 * EPS * max(size, 1.0) and large <= 300.0 * max(small, EPS * size))
+    return bool(large <= NOISE * max(size, 1.0) and large <= 300.0 * max(small, EPS * size))
 
 
 def sizes_of(readings: np.ndarray, base: np.ndarray) -> np.ndarray:

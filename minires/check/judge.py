@@ -12,6 +12,7 @@ import numpy as np
 from minires.check.differences import (
     EPS,
     LADDER,
+    NOISE,
     Line,
     Step,
     between,
@@ -86,7 +87,8 @@ class InputJudge:
     def __init__(self, case: Case, which: int, gradients: np.ndarray, reached: bool):
         self.case, self.which = case, which
         self.readings, self.x = case.readings, case.point[which]
-        self.flat, self.reached = gradients.reshape(len(gradients), -1), reached
+        self.gradients = gradients.reshape(len(gradients), -1)  # (R, the number of elements)
+        self.reached = reached
         self.unit = unit_of(self.x)
         self.step = Step(case.eps or 1e-6 * self.unit, 0.0)
         self.scale = np.zeros(len(self.readings))  # the largest derivative found of each reading
@@ -104,11 +106,11 @@ class InputJudge:
     def look_at(self, index: tuple[int, ...]) -> None:
         """Measure one element."""
         place = int(np.ravel_multi_index(index, self.x.shape)) if index else 0
-        self.elements.append(self._measure(index, self.flat[:, place]))
+        self.elements.append(self._measure(index, self.gradients[:, place]))
 
     def look_along(self, direction: np.ndarray) -> None:
         """Measure a direction."""
-        self.directions.append(self._measure(direction, self.flat @ direction.ravel()))
+        self.directions.append(self._measure(direction, self.gradients @ direction.ravel()))
 
     def _line(self, direction: Any) -> Line:
         case = self.case
@@ -149,7 +151,7 @@ class InputJudge:
             elif measured.at_kink.any() and isinstance(measured.where, tuple):
                 kinks.append(self._place(measured, self._kink_reading(measured)))
         for direction in together if kinks and not wrong else ():
-            measured = self._measure(direction, self.flat @ direction.ravel())
+            measured = self._measure(direction, self.gradients @ direction.ravel())
             self._second_look(measured)
             if self._badness(measured) > 1.0:
                 wrong.append(measured)
@@ -161,10 +163,10 @@ class InputJudge:
         absolute = least if atol is None else atol
         # Differences that are off by more than the gradient is allowed to be cannot judge it.
         tolerable = rtol * self.largest
-        flat = FLAT * np.minimum(self.sizes, 1.0) / self.unit
-        tolerable = np.where(m.flat, np.maximum(tolerable, flat), tolerable)
+        none = FLAT * np.minimum(self.sizes, 1.0) / self.unit
+        tolerable = np.where(m.flat, np.maximum(tolerable, none), tolerable)
         noise = np.where(10.0 * m.error <= tolerable, 10.0 * m.error, 0.0)
-        noise += np.where(m.flat, 4096.0 * EPS, 0.0)
+        noise += np.where(m.flat, NOISE, 0.0)
         largest = np.maximum(np.abs(m.analytic), np.abs(m.numeric))
         return np.asarray(rtol * largest + absolute + noise)
 
