@@ -37,6 +37,7 @@ __all__ = [
     "Tensor",
     "arange",
     "cat",
+    "bench",
     "check",
     "data",
     "detect_anomaly",
@@ -67,7 +68,7 @@ __all__ = [
     "zeros",
 ]
 
-_LATER = ("check", "data", "experiments", "flow", "models", "nn", "optim", "train", "viz")
+_LATER = ("bench", "check", "data", "experiments", "flow", "models", "nn", "optim", "train", "viz")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -33,6 +33,7 @@ FLOORS = [
     ("flow",),
     ("viz",),
     ("experiments",),
+    ("bench",),
     ("cli",),
     ("__main__", "__init__"),
 ]

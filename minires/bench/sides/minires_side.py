@@ -1,0 +1,162 @@
+"""The work in minires."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import minires.functional as F
+from minires import __version__, models, nn, optim
+from minires.autograd import no_grad
+from minires.creation import ones, tensor
+from minires.kernels import set_num_threads
+from minires.models import PostActivationBlock
+from minires.models.blocks import basic
+
+__all__ = ["ResNet18", "chain", "conv", "convolve", "network", "norm", "pool", "setup"]
+
+Work = tuple[Callable[[], Any], int | None]
+
+
+def setup(threads: int) -> dict[str, str]:
+    """Use so many threads; the version."""
+    set_num_threads(threads)
+    return {"minires": __version__}
+
+
+class ResNet18(nn.Module):
+    """The network of 18 layers for images of 224 x 224 (He et al. 2015, table 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        blocks: list[nn.Module] = []
+        sizes = [64, 64, 128, 256, 512]
+        for stage in range(1, 5):
+            width, stride = sizes[stage], 1 if stage == 1 else 2
+            for convs in (basic(sizes[stage - 1], width, stride, 2), basic(width, width, 1, 2)):
+                blocks.append(PostActivationBlock(convs, residual=True, shortcut="B", norm="batch"))
+        self.layers = nn.Sequential(*blocks)
+        self.fc = nn.Linear(512, 1000)
+
+    def forward(self, x: Any) -> Any:
+        """Logits (N, 1000) of images (N, 3, 224, 224)."""
+        x = self.layers(self.maxpool(F.relu(self.bn1(self.conv1(x)))))
+        return self.fc(F.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+
+def network(spec: Any, inputs: Any) -> Work:
+    """A training step (SGD with momentum), or the forward pass of inference."""
+    n, channels, height, width = spec["shape"]
+    model: nn.Module
+    if spec["depth"] == "resnet18":
+        model, classes = ResNet18(), 1000
+    else:
+        model, classes = (
+            models.cifar_resnet(spec["depth"], width=spec["width"], in_channels=channels),
+            10,
+        )
+    x, labels = tensor(inputs.normal(n, channels, height, width)), inputs.labels(n, classes)
+    parameters = sum(p.numel() for p in model.parameters())
+    if not spec["train"]:
+        model.eval()
+        return _without_graph(lambda: model(x)), parameters
+    optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+
+    return step, parameters
+
+
+def conv(spec: Any, inputs: Any) -> Work:
+    """A convolution alone, or with both of its gradients."""
+    c, k = spec["shape"][1], spec["kernel"]
+    x = tensor(inputs.normal(*spec["shape"]), requires_grad=spec["backward"])
+    weight = tensor(inputs.normal(spec["out"], c, k, k), requires_grad=spec["backward"])
+
+    def forward() -> Any:
+        return F.conv2d(x, weight, None, spec["stride"], spec["padding"])
+
+    if not spec["backward"]:
+        return _without_graph(forward), None
+    return _with_backward(forward, [x, weight], inputs), None
+
+
+def pool(spec: Any, inputs: Any) -> Work:
+    """A pooling layer, forward and backward."""
+    x = tensor(inputs.normal(*spec["shape"]), requires_grad=True)
+    layer: nn.Module
+    if spec["pool"] == "max":
+        layer = nn.MaxPool2d(3, 2, 1)
+    else:
+        layer = nn.AvgPool2d(2, 2) if spec["pool"] == "avg" else nn.AdaptiveAvgPool2d(1)
+    return _with_backward(lambda: layer(x), [x], inputs), None
+
+
+def norm(spec: Any, inputs: Any) -> Work:
+    """Batch normalisation in training, forward and backward."""
+    x = tensor(inputs.normal(*spec["shape"]), requires_grad=True)
+    layer = nn.BatchNorm2d(spec["shape"][1])
+    return _with_backward(lambda: layer(x), [x, *layer.parameters()], inputs), None
+
+
+def chain(spec: Any, inputs: Any) -> Work:
+    """One operation on a tiny tensor again and again, and then backward through all of it."""
+    shape = spec["shape"]
+    leaf = tensor(inputs.normal(*shape), requires_grad=True)
+    unit, matrix = ones(*shape), tensor(inputs.orthogonal(shape[1]))
+    other = (shape[0] // 2, shape[1] * 2)
+    operations: dict[str, Callable[[Any, int], Any]] = {
+        "add": lambda x, i: x + unit,
+        "mul": lambda x, i: x * unit,
+        "relu": lambda x, i: F.relu(x),
+        "reshape": lambda x, i: x.reshape(shape if i % 2 else other),
+        "sum": lambda x, i: x.sum(dim=0, keepdim=True),
+        "mean": lambda x, i: x.mean(dim=0, keepdim=True),
+        "matmul": lambda x, i: x @ matrix,
+    }
+    operation, length = operations[spec["operation"]], spec["length"]
+
+    def step() -> Any:
+        leaf.grad = None
+        x: Any = leaf
+        for i in range(length):
+            x = operation(x, i)
+        x.sum().backward()
+        return leaf.grad
+
+    return step, None
+
+
+def convolve(x: Any, weight: Any, grad_out: Any, stride: int, padding: int) -> Any:
+    """(out, grad_x, grad_weight) of arrays, in their own precision."""
+    x, weight = tensor(x, requires_grad=True), tensor(weight, requires_grad=True)
+    out = F.conv2d(x, weight, None, stride, padding)
+    out.backward(tensor(grad_out))
+    return out.detach().numpy(), x.grad.numpy(), weight.grad.numpy()
+
+
+def _without_graph(forward: Callable[[], Any]) -> Callable[[], None]:
+    def step() -> None:
+        with no_grad():
+            forward()
+
+    return step
+
+
+def _with_backward(
+    forward: Callable[[], Any], leaves: list[Any], inputs: Any
+) -> Callable[[], None]:
+    with no_grad():
+        grad_out = tensor(inputs.normal(*forward().shape))
+
+    def step() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        forward().backward(grad_out)
+
+    return step
