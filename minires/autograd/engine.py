@@ -24,6 +24,7 @@ from minires.autograd.tensor import Tensor
 from minires.device import Array, array_module, is_array
 from minires.errors import DTypeError, GraphError, ShapeError, describe
 from minires.kernels import ladder
+from minires.kernels.elementwise import elementwise
 from minires.kernels.parallel import one_blas_thread
 
 __all__ = ["backward", "grad"]
@@ -183,12 +184,14 @@ def _run(
             grads[node] = grad
             heapq.heappush(heap, (-node.rank, node))
         elif node in ours:
-            array_module(before).add(before, grad, out=before)
+            elementwise(array_module(before).add, before, grad, out=before)
         else:
-            total = before + grad  # a new array: one handed on is never changed
-            grads[node] = np.asarray(total) if isinstance(total, np.generic) else total
-            if not create_graph:
-                ours.add(node)
+            if create_graph:
+                grads[node] = before + grad
+                return
+            total = elementwise(array_module(before).add, before, grad)  # one handed on stays as is
+            grads[node] = np.asarray(total)
+            ours.add(node)
 
     with enable_grad() if create_graph else no_grad(), one_blas_thread():
         for node, seed in roots:

@@ -38,14 +38,16 @@ class ReLU(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        out = array_module(x).maximum(x, 0)
+        out = kernels.relu(x)
         ctx.save(out=out)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
         out = ctx.saved("out")
-        return grad_out * ((out._data if isinstance(out, Tensor) else out) != 0)
+        if ctx.create_graph:
+            return grad_out * (out._data != 0)
+        return kernels.relu_grad_input(grad_out, out)
 
 
 class LeakyReLU(Function):

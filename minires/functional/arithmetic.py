@@ -19,6 +19,7 @@ from minires.errors import DTypeError, ShapeError, describe
 from minires.functional.dtypes import floating
 from minires.functional.shape import to, unbroadcast
 from minires.kernels.checks import check_arrays
+from minires.kernels.elementwise import elementwise
 
 __all__ = ["abs", "add", "div", "exp", "log", "mul", "neg", "pow", "sqrt", "sub"]
 
@@ -29,7 +30,7 @@ class Add(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
         ctx.save_constant(shapes=(np.shape(a), np.shape(b)))
-        return a + b
+        return elementwise(np.add, a, b)
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:

@@ -38,13 +38,14 @@ class Conv2d(Function):
     def backward(ctx: Any, grad_out: Any) -> Any:
         x, weight, how = ctx.saved("x", "weight", "how")
         need_x, need_weight, need_bias = ctx.needs_input_grad
-        return (
-            Conv2dGradInput.apply(grad_out, weight, x_shape=x.shape, **how) if need_x else None,
-            Conv2dGradWeight.apply(grad_out, x, weight_shape=weight.shape, **how)
-            if need_weight
-            else None,
-            sum(grad_out, (0, 2, 3)) if need_bias else None,
-        )
+        grad_x = grad_weight = None
+        if need_x and need_weight and not ctx.create_graph:  # one pass over the batch for both
+            grad_x, grad_weight = kernels.conv2d_grads(grad_out, x, weight, **how)
+        elif need_x:
+            grad_x = Conv2dGradInput.apply(grad_out, weight, x_shape=x.shape, **how)
+        if need_weight and grad_weight is None:
+            grad_weight = Conv2dGradWeight.apply(grad_out, x, weight_shape=weight.shape, **how)
+        return grad_x, grad_weight, sum(grad_out, (0, 2, 3)) if need_bias else None
 
 
 class Conv2dGradInput(Function):

@@ -56,7 +56,7 @@ class BatchNormEval(Function):
     ) -> Any:
         ctx.save(x=x, weight=weight, mean=mean, var=var)
         ctx.save_constant(eps=eps)
-        return kernels.batch_norm(x, mean, var, weight, bias, eps=eps)
+        return kernels.batch_norm(x, mean, var, weight, bias, eps=eps, training=False)
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:

@@ -6,6 +6,7 @@ and in a fast version, which says how.  The names here run on the rung that :fun
 
 from minires.kernels import conv, im2col, norm, pool, reference
 from minires.kernels import softmax as _softmax
+from minires.kernels.elementwise import relu, relu_grad_input
 from minires.kernels.ladder import current, dispatch, use
 from minires.kernels.parallel import get_num_threads, set_num_threads
 
@@ -16,6 +17,7 @@ conv2d_grad_input = dispatch(
 conv2d_grad_weight = dispatch(
     reference.conv2d_grad_weight, conv.conv2d_grad_weight, im2col.conv2d_grad_weight
 )
+conv2d_grads = dispatch(reference.conv2d_grads, conv.conv2d_grads, im2col.conv2d_grads)
 max_pool2d = dispatch(reference.max_pool2d, pool.max_pool2d)
 max_pool2d_grad_input = dispatch(reference.max_pool2d_grad_input, pool.max_pool2d_grad_input)
 max_pool2d_gather = dispatch(reference.max_pool2d_gather, pool.max_pool2d_gather)
@@ -44,6 +46,7 @@ __all__ = [
     "conv2d",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "conv2d_grads",
     "cross_entropy",
     "cross_entropy_grad",
     "current",
@@ -53,6 +56,8 @@ __all__ = [
     "max_pool2d_gather",
     "max_pool2d_grad_input",
     "reference",
+    "relu",
+    "relu_grad_input",
     "set_num_threads",
     "softmax",
     "use",

@@ -1,21 +1,36 @@
-"""The fast convolution: shifted products where the stride is 1, chunked columns elsewhere.
+"""The fast convolution and its two gradients, in chunks of the batch over threads.
 
-Convolution and its two gradients are three maps that are linear in each argument, and each is the
+Convolution and its gradients are three maps that are linear in each argument, and each is the
 derivative of the others:
 
     out         = conv2d(x, weight)
     grad_x      = conv2d_grad_input(grad_out, weight)      the adjoint in x
     grad_weight = conv2d_grad_weight(grad_out, x)          the adjoint in weight
+
+Each says here where its taps read from; how the numbers are multiplied is
+:mod:`minires.kernels.shifted`.
 """
 
 from __future__ import annotations
 
-from minires.device import Array
-from minires.errors import UsageError
-from minires.kernels import im2col, shifted
-from minires.kernels.geometry import Pair, pair
+from typing import NamedTuple
 
-__all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight"]
+from minires.device import Array, array_module
+from minires.kernels.checks import check_floating, check_grad_out
+from minires.kernels.geometry import Pair, check_conv2d, pair
+from minires.kernels.parallel import map_chunks
+from minires.kernels.shifted import Reading, correlate, correlate_with, matrices, working_set
+
+__all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv2d_grads"]
+
+
+class _Setting(NamedTuple):
+    """What a convolution was asked for, once it has been checked."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
 
 
 def conv2d(
@@ -51,11 +66,23 @@ def conv2d(
     >>> conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), stride=2, padding=1).shape
     (1, 4, 4, 4)
     """
-    if _is_one(stride):
-        return shifted.conv2d(x, weight, bias, padding=padding, dilation=dilation, groups=groups)
-    return im2col.conv2d(
-        x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups
-    )
+    size = check_conv2d(x, weight, bias, stride, padding, dilation, groups)
+    how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
+    N, C = x.shape[:2]
+    C_out = weight.shape[0]
+    out = array_module(x).empty((N, C_out, *size), dtype=array_module(x).result_type(x, weight))
+    reading = _forward(weight.shape[2:], how)
+    weights = matrices(_by_group(weight, groups))
+
+    def work(piece: slice) -> None:
+        part = out[piece]
+        correlate(_groups_of(x[piece], groups), weights, reading, _groups_of(part, groups))
+        if bias is not None:
+            part += bias[:, None, None]
+
+    bytes_each = out.itemsize * working_set(C, C_out, reading, *size)
+    map_chunks(work, N, bytes_each, blas=True)
+    return out
 
 
 def conv2d_grad_input(
@@ -90,13 +117,14 @@ def conv2d_grad_input(
            [1., 1., 1., 1.],
            [1., 1., 1., 1.]])
     """
-    if _is_one(stride) and shifted.takes_padding(weight.shape, padding, dilation):
-        return shifted.conv2d_grad_input(
-            grad_out, weight, x_shape, padding=padding, dilation=dilation, groups=groups
-        )
-    return im2col.conv2d_grad_input(
-        grad_out, weight, x_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    size = check_conv2d(
+        x_shape, weight, None, stride, padding, dilation, groups, operation="conv2d_grad_input"
     )
+    how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
+    check_grad_out("conv2d_grad_input", grad_out, (x_shape[0], weight.shape[0], *size))
+    by_input = _ByInput(grad_out, weight, x_shape, how)
+    map_chunks(by_input.work, x_shape[0], by_input.bytes_each, blas=True)
+    return by_input.grad_x
 
 
 def conv2d_grad_weight(
@@ -127,18 +155,174 @@ def conv2d_grad_weight(
     >>> conv2d_grad_weight(np.ones((2, 1, 3, 3)), np.ones((2, 1, 3, 3)), (1, 1, 1, 1))
     array([[[[18.]]]])
     """
-    if _is_one(stride):
-        return shifted.conv2d_grad_weight(
-            grad_out, x, weight_shape, padding=padding, dilation=dilation, groups=groups
-        )
-    return im2col.conv2d_grad_weight(
-        grad_out, x, weight_shape, stride=stride, padding=padding, dilation=dilation, groups=groups
+    size = check_conv2d(
+        x, weight_shape, None, stride, padding, dilation, groups, operation="conv2d_grad_weight"
     )
+    how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
+    check_grad_out("conv2d_grad_weight", grad_out, (x.shape[0], weight_shape[0], *size))
+    by_weight = _ByWeight(grad_out, x, weight_shape, how)
+    return by_weight.total(map_chunks(by_weight.work, len(x), by_weight.bytes_each, blas=True))
 
 
-def _is_one(stride: int | Pair) -> bool:
-    """Whether the stride is 1; of one that makes no sense, im2col says so in its turn."""
-    try:
-        return pair(stride) == (1, 1)
-    except UsageError:
-        return False
+def conv2d_grads(
+    grad_out: Array,
+    x: Array,
+    weight: Array,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> tuple[Array, Array]:
+    """Both gradients, ``conv2d_grad_input`` and ``conv2d_grad_weight``, in one pass over the batch.
+
+    Each chunk of grad_out is used for both while it is in the cache, and the threads change hands
+    once instead of twice.  The numbers are those of the two maps, up to the order of the sums over
+    chunks.
+
+    Args:
+        grad_out: (N, C_out, OH, OW).
+        x: the images (N, C, H, W).
+        weight: (C_out, C/groups, KH, KW).
+        stride, padding, dilation, groups: as in :func:`conv2d`.
+
+    Returns:
+        grad_x and grad_weight, of the shapes of ``x`` and ``weight``.
+
+    >>> import numpy as np
+    >>> one = np.ones((1, 1, 1, 1))
+    >>> grad_x, grad_weight = conv2d_grads(3 * one, 5 * one, 7 * one)
+    >>> grad_x.item(), grad_weight.item()
+    (21.0, 15.0)
+    """
+    size = check_conv2d(
+        x.shape, weight, None, stride, padding, dilation, groups, operation="conv2d_grad_input"
+    )
+    how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
+    check_grad_out("conv2d_grad_input", grad_out, (x.shape[0], weight.shape[0], *size))
+    check_floating("conv2d_grad_weight", x=x)
+    by_input = _ByInput(grad_out, weight, x.shape, how)
+    by_weight = _ByWeight(grad_out, x, weight.shape, how)
+
+    def work(piece: slice) -> Array:
+        by_input.work(piece)
+        return by_weight.work(piece)
+
+    bytes_each = max(by_input.bytes_each, by_weight.bytes_each)
+    parts = map_chunks(work, len(x), bytes_each, blas=True)
+    return by_input.grad_x, by_weight.total(parts)
+
+
+class _ByInput:
+    """The gradient by the input, a chunk at a time: S*S convolutions of grad_out.
+
+    Pixel h = S*q + a - P belongs to remainder a.  Output oh reads it with kernel row kh if
+    oh*S + kh*D = h + P, so only kernel rows with kh*D = a modulo S do, each from oh =
+    q + (a - kh*D)/S: a convolution of grad_out with stride 1, of those rows of the kernel.
+    """
+
+    def __init__(self, grad_out: Array, weight: Array, x_shape: tuple[int, ...], how: _Setting):
+        xp = array_module(grad_out)
+        self.grad_out, self.groups = grad_out, how.groups
+        self.grad_x = xp.empty(x_shape, dtype=xp.result_type(grad_out, weight))
+        # (G, C_out/G, C/G, KH, KW) -> (G, C/G, C_out/G, KH, KW): from outputs to inputs
+        turned = _by_group(weight, how.groups).swapaxes(1, 2)
+        rows = _remainders(weight.shape[2], x_shape[2], how, axis=0)
+        columns = _remainders(weight.shape[3], x_shape[3], how, axis=1)
+        self.parts = [
+            (
+                matrices(turned[:, :, :, r.taps][..., c.taps]),
+                Reading(r.offsets, c.offsets, 1, 1),
+                (r.pixels, c.pixels),
+            )
+            for r in rows
+            for c in columns
+        ]
+        self.bytes_each = self.grad_x.itemsize * max(
+            working_set(weight.shape[0], x_shape[1], reading, *_size(pixels, x_shape))
+            for _, reading, pixels in self.parts
+        )
+
+    def work(self, piece: slice) -> None:
+        g = _groups_of(self.grad_out[piece], self.groups)
+        grad_x = _groups_of(self.grad_x[piece], self.groups)
+        for weights, reading, (rows, columns) in self.parts:
+            correlate(g, weights, reading, grad_x[..., rows, columns])
+
+
+class _ByWeight:
+    """The gradient by the weight, a chunk at a time, and the sum over the chunks."""
+
+    def __init__(self, grad_out: Array, x: Array, weight_shape: tuple[int, ...], how: _Setting):
+        self.xp = array_module(x)
+        self.grad_out, self.x, self.weight_shape, self.groups = (
+            grad_out,
+            x,
+            weight_shape,
+            how.groups,
+        )
+        self.reading = _forward((weight_shape[2], weight_shape[3]), how)
+        self.dtype = self.xp.result_type(grad_out, x)
+        self.bytes_each = self.dtype.itemsize * working_set(
+            x.shape[1], weight_shape[0], self.reading, *grad_out.shape[2:]
+        )
+
+    def work(self, piece: slice) -> Array:
+        g, x = self.grad_out[piece], self.x[piece]
+        return correlate_with(_groups_of(g, self.groups), _groups_of(x, self.groups), self.reading)
+
+    def total(self, parts: list[Array]) -> Array:
+        """The sum over the chunks, in their order: the same bits on any number of threads."""
+        if not parts:
+            return self.xp.zeros(self.weight_shape, dtype=self.dtype)
+        total = parts[0]
+        for part in parts[1:]:
+            total += part
+        C_out, C_group, KH, KW = self.weight_shape
+        # (KH, G, KW*C/G, C_out/G) -> (C_out, C/G, KH, KW)
+        total = total.reshape(KH, self.groups, KW, C_group, C_out // self.groups)
+        total = total.transpose(1, 4, 3, 0, 2).reshape(self.weight_shape)
+        return self.xp.ascontiguousarray(total)
+
+
+class _Remainder(NamedTuple):
+    """The pixels of one remainder along an axis, and the taps of the kernel that reach them."""
+
+    pixels: slice
+    taps: list[int]
+    offsets: list[int]  # tap k of the i-th pixel reads grad_out at i + offset
+
+
+def _remainders(K: int, size: int, how: _Setting, axis: int) -> list[_Remainder]:
+    S, P, D = how.stride[axis], how.padding[axis], how.dilation[axis]
+    found = []
+    for a in range(S):
+        q = max(0, -((a - P) // S))  # the first pixel is S*q + a - P, the first not below 0
+        pixels = slice(S * q + a - P, size, S)
+        taps = [k for k in range(K) if (k * D - a) % S == 0]
+        if len(range(size)[pixels]):
+            found.append(_Remainder(pixels, taps, [q + (a - k * D) // S for k in taps]))
+    return found
+
+
+def _size(pixels: tuple[slice, slice], x_shape: tuple[int, ...]) -> tuple[int, int]:
+    rows, columns = (len(range(size)[p]) for p, size in zip(pixels, x_shape[2:], strict=True))
+    return rows, columns
+
+
+def _forward(kernel: Pair, how: _Setting) -> Reading:
+    """Where output (i, j) reads in the image: tap (kh, kw) at i*stride + kh*dilation - padding."""
+    (SH, SW), (PH, PW), (DH, DW) = how.stride, how.padding, how.dilation
+    KH, KW = kernel
+    rows = [kh * DH - PH for kh in range(KH)]
+    return Reading(rows, [kw * DW - PW for kw in range(KW)], SH, SW)
+
+
+def _groups_of(x: Array, groups: int) -> Array:
+    """(n, C, H, W) as (n, G, C/G, H, W)."""
+    return x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+
+
+def _by_group(weight: Array, groups: int) -> Array:
+    """(C_out, C/G, KH, KW) as (G, C_out/G, C/G, KH, KW)."""
+    return weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])

@@ -14,12 +14,14 @@ Shapes, with n images in a chunk, G groups, K = C/G * KH*KW and L = OH*OW:
 
 from __future__ import annotations
 
+from typing import Any
+
 from minires.device import Array, array_module
 from minires.kernels.checks import check_grad_out
 from minires.kernels.geometry import Pair, check_conv2d, pair
 from minires.kernels.parallel import map_chunks
 
-__all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight"]
+__all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv2d_grads"]
 
 
 def conv2d(
@@ -143,6 +145,24 @@ def conv2d_grad_weight(
         sum(parts, xp.zeros((), dtype=dtype)).reshape(weight_shape)
         if parts
         else xp.zeros(weight_shape, dtype=dtype)
+    )
+
+
+def conv2d_grads(
+    grad_out: Array,
+    x: Array,
+    weight: Array,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> tuple[Array, Array]:
+    """Both gradients of conv2d, by its input and by its weight."""
+    how: dict[str, Any] = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return (
+        conv2d_grad_input(grad_out, weight, x.shape, **how),
+        conv2d_grad_weight(grad_out, x, weight.shape, **how),
     )
 
 

@@ -14,11 +14,14 @@ the accuracy of their dtype, without a pass in float64.
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from minires.device import Array, array_module
 from minires.kernels.checks import check_batch_norm, check_grad_out
-from minires.kernels.parallel import map_chunks
+from minires.kernels.parallel import map_chunks, scratch
 
 __all__ = ["batch_norm", "batch_norm_grad", "batch_norm_stats"]
 
@@ -37,23 +40,23 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
     (array([2., 5.]), array([1., 0.]))
     """
     check_batch_norm(x, operation="batch_norm_stats")
-    planes = _planes(x)  # (N, C, L)
-    L = planes.shape[2]
     if not x.size:
         zeros = array_module(x).zeros(x.shape[1], dtype=x.dtype)
         return zeros, zeros.copy()
+    C = x.shape[1]
+    rows = _rows(x)  # (N, C*L)
+    L = rows.shape[1] // C
 
     def moments(piece: slice) -> tuple[int, Array, Array]:
-        part = planes[piece]
+        part = rows[piece]
         count = part.shape[0] * L
-        mean = _channel_sum(part) / count
-        deviation = part - mean[:, None]
-        rest = _channel_sum(deviation) / count  # 0, but for what rounding took from the mean
-        deviation *= deviation
-        squares = _channel_sum(deviation) - count * rest * rest
+        mean = (_channel_sum(part, C) / count).astype(x.dtype, copy=False)
+        deviation = _deviation(part, mean, x.dtype)
+        rest = _channel_sum(deviation, C) / count  # 0, but for what rounding took from the mean
+        squares = _channel_dot(deviation, deviation, C) - count * rest * rest
         return count, mean + rest, squares.clip(min=0)  # rounding could leave -0.0000001
 
-    parts = map_chunks(moments, len(planes), _bytes_each(planes))
+    parts = map_chunks(moments, len(rows), 2 * rows.itemsize * C * L, blas=True)
     count, origin, squares = parts[0]
     mean = 0.0  # counted from origin: small numbers, which lose nothing when they are added
     for count_b, mean_b, squares_b in parts[1:]:
@@ -62,7 +65,7 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
         mean = mean + delta * (count_b / total)
         squares = squares + squares_b + delta * delta * (count * count_b / total)
         count = total
-    return origin + mean, squares / count
+    return (origin + mean).astype(x.dtype), (squares / count).astype(x.dtype)
 
 
 def batch_norm(
@@ -73,6 +76,7 @@ def batch_norm(
     bias: Array | None = None,
     *,
     eps: float = 1e-5,
+    training: bool = True,
 ) -> Array:
     """Normalise with the given statistics, then scale and shift.
 
@@ -83,6 +87,8 @@ def batch_norm(
         mean, var: (C,): of this batch in training, the running ones in evaluation.
         weight, bias: (C,) or None for 1 and 0.
         eps: keeps the root away from zero.
+        training: in evaluation one multiplication and one addition do, in training x - mean is
+            taken first, which is more exact where the mean is far from 0.
 
     Returns:
         An array of the shape of ``x``, in the widest dtype of all that was given.
@@ -97,19 +103,24 @@ def batch_norm(
            [ 1.]])
     """
     check_batch_norm(x, mean=mean, var=var, weight=weight, bias=bias)
-    planes = _planes(x)
-    scale = _scale(var, weight, eps)[:, None]
-    mean = mean[:, None]
-    out = array_module(x).empty(planes.shape, dtype=_widest(x, mean, scale, bias))
+    xp = array_module(x)
+    rows = _rows(x)
+    L = rows.shape[1] // max(x.shape[1], 1)
+    scale = _scale(var, weight, eps)
+    out = xp.empty(rows.shape, dtype=_widest(x, mean, scale, bias))
+    if not training:  # scale*x + shift; in training mean may be far from 0, and would cancel here
+        mean, bias = None, -mean * scale if bias is None else bias - mean * scale
+    scale, mean, bias = (v if v is None else xp.repeat(v, L) for v in (scale, mean, bias))
 
     def work(piece: slice) -> None:
-        part = out[piece]
-        array_module(x).subtract(planes[piece], mean, out=part)
-        part *= scale
+        part = rows[piece]
+        if mean is not None:
+            part = xp.subtract(part, mean, out=out[piece])
+        part = xp.multiply(part, scale, out=out[piece])
         if bias is not None:
-            part += bias[:, None]
+            part += bias
 
-    map_chunks(work, len(planes), _bytes_each(planes))
+    map_chunks(work, len(rows), 2 * out.itemsize * rows.shape[1])
     return out.reshape(x.shape)
 
 
@@ -155,55 +166,85 @@ def batch_norm_grad(
     check_batch_norm(x, operation="batch_norm_grad", mean=mean, var=var, weight=weight)
     check_grad_out("batch_norm_grad", grad_out, x.shape)
     xp = array_module(x)
-    planes, grads = _planes(x), _planes(grad_out)
-    m = planes.shape[0] * planes.shape[2]
+    C = x.shape[1]
     inverse_std = 1.0 / xp.sqrt(var + eps)
-    scale = _scale(var, weight, eps)[:, None]
+    scale = _scale(var, weight, eps)
     dtype = _widest(grad_out, x, mean, scale)
     if not x.size:
-        zeros = xp.zeros(x.shape[1], dtype=dtype)
+        zeros = xp.zeros(C, dtype=dtype)
         return xp.zeros(x.shape, dtype=dtype), zeros, zeros.copy()
+    rows, grads = _rows(x), _rows(grad_out)
+    L = rows.shape[1] // C
+    m = rows.shape[0] * L
 
     def sums(piece: slice) -> tuple[Array, Array]:
-        deviation = xp.subtract(planes[piece], mean[:, None], dtype=dtype)
-        deviation *= grads[piece]
-        return _channel_sum(grads[piece]).astype(dtype, copy=False), _channel_sum(deviation)
+        deviation = _deviation(rows[piece], mean, dtype)
+        return _channel_sum(grads[piece], C), _channel_dot(deviation, grads[piece], C)
 
-    bytes_each = 2 * _bytes_each(planes)
-    parts = map_chunks(sums, len(planes), bytes_each)
+    bytes_each = 4 * dtype.itemsize * C * L
+    parts = map_chunks(sums, len(rows), bytes_each, blas=True)
     grad_bias, grad_weight = parts[0]
     for part_bias, part_weight in parts[1:]:
         grad_bias = grad_bias + part_bias
         grad_weight = grad_weight + part_weight
-    grad_weight = grad_weight * inverse_std
+    grad_bias = grad_bias.astype(dtype, copy=False)
+    grad_weight = grad_weight.astype(dtype, copy=False) * inverse_std
 
-    grad_x = xp.empty(planes.shape, dtype=dtype)
-    # scale * (g - grad_bias/m - (x - mean)*inverse_std*grad_weight/m)  =  scale*g + slope*x + shift
-    slope = -scale * (inverse_std * grad_weight / m)[:, None]
-    shift = -scale * (grad_bias / m)[:, None]
+    # scale * (g - grad_bias/m - (x - mean)*inverse_std*grad_weight/m)
+    #     = scale*g + ((x - mean)*slope + shift)
+    slope = xp.repeat(-scale * (inverse_std * grad_weight / m), L)
+    shift = xp.repeat(-scale * (grad_bias / m), L)
+    scale, mean = xp.repeat(scale, L), xp.repeat(mean, L)
+    grad_x = xp.empty(rows.shape, dtype=dtype)
 
     def work(piece: slice) -> None:
         part = grad_x[piece]
+        xp.multiply(grads[piece], scale, out=part)
         if training:
-            xp.subtract(planes[piece], mean[:, None], out=part)
-            part *= slope
-            part += shift
-            part += grads[piece] * scale
-        else:
-            xp.multiply(grads[piece], scale, out=part)
+            through_statistics = scratch(part, "statistics", part.shape, dtype)
+            xp.subtract(rows[piece], mean, out=through_statistics)
+            through_statistics *= slope
+            through_statistics += shift
+            part += through_statistics
 
-    map_chunks(work, len(planes), bytes_each)
+    map_chunks(work, len(rows), bytes_each)
     return grad_x.reshape(x.shape), grad_weight, grad_bias
 
 
-def _planes(x: Array) -> Array:
-    """(N, C, ...) as (N, C, L)."""
-    return x.reshape(x.shape[0], x.shape[1], -1) if x.size else x.reshape(*x.shape[:2], 0)
+# Elementwise work goes through an image in one run, beside per-channel numbers that are repeated
+# for every place of a plane: long loops even where planes are small.
 
 
-def _channel_sum(part: Array) -> Array:
-    """(n, C, L) -> (C,): first over the images, in long contiguous runs, then over the plane."""
-    return part.sum(axis=0).sum(axis=-1)
+def _rows(x: Array) -> Array:
+    """(N, C, ...) as (N, C*L), one image a row."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def _deviation(part: Array, mean: Array, dtype: Any) -> Array:
+    """part - mean, of (n, C*L) and (C,), in memory of this thread."""
+    xp = array_module(part)
+    deviation = scratch(part, "deviation", part.shape, dtype)
+    xp.subtract(part, xp.repeat(mean, part.shape[1] // len(mean)), out=deviation)
+    return deviation
+
+
+def _channel_sum(part: Array, C: int) -> Array:
+    """(n, C*L) -> (C,): over the images, which is a product for BLAS, then over the plane."""
+    over_images = array_module(part).ones(len(part), part.dtype) @ part
+    return over_images.reshape(C, -1).sum(axis=1, dtype=np.float64)
+
+
+def _channel_dot(a: Array, b: Array, C: int) -> Array:
+    """sum a*b over the images and the plane, of two (n, C*L) -> (C,); ``a`` may be overwritten."""
+    if a.shape[1] < MANY_PLACES * C:
+        a *= b
+        return _channel_sum(a, C)
+    a, b = (each.reshape(len(each), C, -1) for each in (a, b))
+    return array_module(a).vecdot(a, b).sum(axis=0, dtype=np.float64)
+
+
+# Measured: a scalar product for every plane pays where planes have at least so many places.
+MANY_PLACES = 32
 
 
 def _scale(var: Array, weight: Array | None, eps: float) -> Array:
@@ -214,7 +255,3 @@ def _scale(var: Array, weight: Array | None, eps: float) -> Array:
 def _widest(*arrays: Array | None) -> Any:
     given = [array for array in arrays if array is not None]
     return array_module(given[0]).result_type(*given)
-
-
-def _bytes_each(planes: Array) -> int:
-    return int(2 * planes.itemsize * planes.shape[1] * planes.shape[2])

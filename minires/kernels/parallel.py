@@ -14,14 +14,19 @@ Two promises are kept here and nowhere else:
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
+from minires.device import Array, array_module
 from minires.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,13 +34,20 @@ if TYPE_CHECKING:
 
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["chunks", "get_num_threads", "map_chunks", "one_blas_thread", "set_num_threads"]
+__all__ = [
+    "chunks",
+    "get_num_threads",
+    "map_chunks",
+    "one_blas_thread",
+    "scratch",
+    "set_num_threads",
+]
 
 T = TypeVar("T")
 
 # Measured: below about 1 MB of arithmetic a hand-over to a thread costs more than it saves, and
 # chunks of a few MB beat cache-sized ones because they change hands less often.
-CHUNK_BYTES = 2 << 20
+CHUNK_BYTES = 4 << 20
 
 
 def _threads_from_environment() -> int:
@@ -53,6 +65,15 @@ def _threads_from_environment() -> int:
         return max(1, os.cpu_count() or 1)
 
 
+class _Here(threading.local):
+    """What belongs to one thread."""
+
+    def __init__(self) -> None:
+        self.depth = 0  # how much of the depth of the BLAS limit is this thread's
+        self.in_worker = False  # whether it is running a piece of somebody's work
+        self.scratch: dict[tuple[str, Any], Array] = {}
+
+
 class _Regime:
     """What is process-wide: the thread count, the pool, and the depth of the BLAS limit."""
 
@@ -63,8 +84,7 @@ class _Regime:
         self.controller: ThreadpoolController | None = None
         self.depth = 0
         self.limiter: Any = None
-        self.in_worker = threading.local()
-        self.own = threading.local()  # .depth: how much of the depth is this thread's
+        self.here = _Here()
 
     def lift_limit(self) -> None:
         """Give BLAS its threads back; called with the depth at 0."""
@@ -88,8 +108,8 @@ class _Regime:
         """
         self.lock = threading.RLock()
         self.pool = None
-        self.in_worker = threading.local()
-        self.depth = getattr(self.own, "depth", 0)
+        self.here.in_worker = False
+        self.depth = self.here.depth
         if self.depth == 0:
             self.lift_limit()
 
@@ -139,7 +159,7 @@ def one_blas_thread() -> Iterator[None]:
     regime = _regime
     with regime.lock:
         regime.depth += 1
-        regime.own.depth = getattr(regime.own, "depth", 0) + 1
+        regime.here.depth += 1
         if regime.depth == 1:
             if regime.controller is None:  # looking the libraries up takes milliseconds: once
                 from threadpoolctl import ThreadpoolController
@@ -152,7 +172,7 @@ def one_blas_thread() -> Iterator[None]:
     finally:
         with regime.lock:
             regime.depth -= 1
-            regime.own.depth -= 1
+            regime.here.depth -= 1
             if regime.depth == 0:
                 regime.lift_limit()
 
@@ -173,7 +193,7 @@ def chunks(count: int, bytes_each: int) -> list[slice]:
 
     The cut depends on the two numbers alone, so sums over chunks have the same bits everywhere.
 
-    >>> chunks(8, 700_000)
+    >>> chunks(8, 2_000_000)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None), slice(6, 8, None)]
     >>> chunks(10, 8)
     [slice(0, 10, None)]
@@ -202,21 +222,62 @@ def map_chunks(
         with one_blas_thread() if blas else nullcontext():
             return [work(piece) for piece in pieces]
     with one_blas_thread():
-        if get_num_threads() == 1 or getattr(_regime.in_worker, "yes", False):
+        threads = min(get_num_threads(), len(pieces))
+        if threads == 1 or _regime.here.in_worker:
             return [work(piece) for piece in pieces]
-        pool = _get_pool()
-        context = copy_context()  # so that workers see kernels.use(...) and errstate of the caller
+        return _share_out(work, pieces, threads)
 
-        def run(piece: slice) -> T:
-            _regime.in_worker.yes = True
-            return context.copy().run(work, piece)
 
-        futures = [pool.submit(run, piece) for piece in pieces]
+def _share_out(work: Callable[[slice], T], pieces: list[slice], threads: int) -> list[T]:
+    """The caller and threads - 1 helpers take piece after piece until none is left."""
+    context = copy_context()  # so that helpers see kernels.use(...) and errstate of the caller
+    left = deque(enumerate(pieces))
+    results: list[Any] = [None] * len(pieces)
+    failures: dict[int, BaseException] = {}
+
+    def take() -> None:
+        here = _regime.here
+        before, here.in_worker = here.in_worker, True
         try:
-            return [future.result() for future in futures]
+            while left:
+                try:
+                    number, piece = left.popleft()
+                except IndexError:  # another took the last
+                    return
+                try:
+                    results[number] = context.copy().run(work, piece)
+                except BaseException as error:
+                    failures[number] = error
+                    left.clear()
         finally:
-            for future in futures:
-                future.cancel()
+            here.in_worker = before
+
+    helpers = [_get_pool().submit(take) for _ in range(threads - 1)]
+    take()
+    for helper in helpers:
+        if not helper.cancel():  # it has begun
+            helper.result()
+    if failures:
+        raise failures[min(failures)]
+    return results
+
+
+def scratch(like: Array, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Memory to work in, on the device of ``like``; what it holds is left from before.
+
+    It belongs to the calling thread, and the next call with the same name gets the same memory: so
+    fresh memory, which costs more than the arithmetic on it, is asked for once.  Only for use
+    inside one piece of work, and never as a result.
+    """
+    xp = array_module(like)
+    size = math.prod(shape)
+    if xp is not np or size * dtype.itemsize > 8 * CHUNK_BYTES:
+        return xp.empty(shape, dtype)
+    kept = _regime.here.scratch
+    memory = kept.get((name, dtype))
+    if memory is None or memory.size < size:
+        memory = kept[name, dtype] = np.empty(size, dtype)
+    return memory[:size].reshape(shape)
 
 
 def _get_pool() -> ThreadPoolExecutor:

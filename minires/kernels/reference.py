@@ -44,6 +44,7 @@ __all__ = [
     "conv2d",
     "conv2d_grad_input",
     "conv2d_grad_weight",
+    "conv2d_grads",
     "cross_entropy",
     "cross_entropy_grad",
     "log_softmax",
@@ -163,6 +164,24 @@ def conv2d_grad_weight(
     return grad_weight
 
 
+def conv2d_grads(
+    grad_out: Array,
+    x: Array,
+    weight: Array,
+    *,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> tuple[Array, Array]:
+    """Both gradients of conv2d, by its input and by its weight."""
+    how: dict[str, Any] = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return (
+        conv2d_grad_input(grad_out, weight, x.shape, **how),
+        conv2d_grad_weight(grad_out, x, weight.shape, **how),
+    )
+
+
 def _receptive_field(
     weight_shape: tuple[int, ...], stride: int | Pair, dilation: int | Pair, groups: int
 ) -> Callable[[int, int, int], tuple[slice, slice, slice]]:
@@ -218,6 +237,7 @@ def batch_norm(
     bias: Array | None = None,
     *,
     eps: float = 1e-5,
+    training: bool = True,
 ) -> Array:
     """Bring each channel to mean 0 and variance 1, then scale and shift it.
 

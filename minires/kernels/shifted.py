@@ -1,237 +1,216 @@
-"""Convolution of stride 1 as a few matrix products with shifted views: no columns.
+"""Convolution as a few matrix products with shifted views of an image that is unfolded sideways.
 
-Letters: n images in a chunk of the batch, G groups; KH rows and KW columns of the kernel, OH and OW
-of the output; PH and PW, DH and DW: padding and dilation, for rows and for columns.
-A tap is one place (kh, kw) of the kernel, with its weight for every pair of channels.
-The inner size of a matrix product is the length of the sums it takes: columns of its left factor.
+Letters: n images in a chunk of the batch, G groups, C channels a group of the input and M of the
+output; KH rows and KW columns of the kernel, OH and OW of the output.  A tap is one place (kh, kw)
+of the kernel.
 
-Pad an image and write it out row after row, Wp = W + 2*PW numbers a row.  The pixel that tap
-(kh, kw) multiplies for output (oh, ow) then stands at offset kh*DH*Wp + kw*DW from the place
-oh*Wp + ow, whatever (oh, ow) is.  So for one tap, *all* outputs of the image are a single matrix
-product of weight[:, :, kh, kw] with the same buffer, read from another starting point:
+im2col copies the image KH*KW times, once for each tap.  Here it is copied KW times, once for each
+column of the kernel, moved sideways so that every output finds its number in its own column:
 
-    out[:, p] = sum over kh, kw of  weight[:, :, kh, kw] @ buffer[:, p + kh*DH*Wp + kw*DW]
+    unfolded[kw, c, row, ow] = x[c, row, what output ow reads in column kw]      0 beyond the image
 
-The (KW-1)*DW last places of each row mix two rows; nobody reads them: they are cropped.  The KH row
-shifts are stacked into one buffer, so that KW products of inner size KH*C remain instead of KH*KW
-of inner size C: fewer and fatter products, which is what BLAS is good at.
+What the taps of kernel row kh multiply, for all outputs at once, is then a block of OH whole rows
+of that buffer, and the next kernel row multiplies the same memory from a later row on.  Rows lie
+one after the other, so a block is a matrix, and nothing is copied for it:
 
-    stacked   (n, G, KH*C/G, OH*Wp + (KW-1)*DW)      row shift kh, channel c: row kh*C/G + c
-    out       (n, G, C_out/G, OH*Wp)
-              = sum over kw of  weight_kw @ stacked[..., kw*DW : kw*DW + OH*Wp]
+    out = sum over kh of  weight_kh @ unfolded[:, rows of kh]
+          (M, OH*OW)      (M, KW*C)   (KW*C, OH*OW)
 
-The gradient by the input is the same routine on grad_out, with the kernel turned by 180 degrees
-and its two channel axes swapped; the gradient by the weight is the same products transposed.
+These are KH products of inner size KW*C, fat enough for BLAS, and they land in the output where it
+lies.  With a stride, rows that an output does not step on are left out: kernel rows that read rows
+of the same remainder share a buffer, the others have one of their own.
+
+All three maps of a convolution are made of this.  The gradient by the input is the same routine on
+grad_out, with other places to read from and the two channel axes of the weight exchanged; with a
+stride of S it is S*S small convolutions, one for each remainder of the pixel's row and column,
+each with its own taps of the kernel and none of them with a zero to multiply.  The gradient by the
+weight is the same products the other way round.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
 from minires.device import Array, array_module
-from minires.errors import UsageError
-from minires.kernels.checks import check_grad_out
-from minires.kernels.geometry import Pair, check_conv2d, pair
-from minires.kernels.parallel import map_chunks
+from minires.kernels.parallel import scratch
 
-__all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight"]
+__all__ = ["Reading", "correlate", "correlate_with", "images_together", "matrices", "working_set"]
 
 
-def conv2d(
-    x: Array,
-    weight: Array,
-    bias: Array | None = None,
-    *,
-    padding: int | Pair = 0,
-    dilation: int | Pair = 1,
-    groups: int = 1,
-) -> Array:
-    """Sum of KW shifted products; see :func:`minires.kernels.reference.conv2d`.
+class Reading(NamedTuple):
+    """Where a convolution reads: tap (r, s) of output (i, j) reads
 
-    >>> import numpy as np
-    >>> conv2d(np.ones((1, 1, 2, 2)), np.ones((1, 1, 3, 3)), padding=1)[0, 0]
-    array([[4., 4.],
-           [4., 4.]])
+    x[i * row_step + rows[r], j * column_step + columns[s]]        0 beyond the image
     """
-    OH, OW = check_conv2d(x, weight, bias, (1, 1), padding, dilation, groups)
-    padding, dilation = pair(padding), pair(dilation)
+
+    rows: Sequence[int]
+    columns: Sequence[int]
+    row_step: int
+    column_step: int
+
+
+class _Block(NamedTuple):
+    """A buffer of unfolded rows, and the kernel rows that use it."""
+
+    first: int  # the row of x that its row 0 holds
+    height: int  # rows
+    uses: list[tuple[int, int]]  # kernel row, and the row of the buffer where its block begins
+
+
+def matrices(weight: Array) -> Array:
+    """The weight (G, M, C, KH, KW) as a matrix for each kernel row: (KH, G, M, KW*C)."""
+    G, M, C, KH, KW = weight.shape
+    return weight.transpose(3, 0, 1, 4, 2).reshape(KH, G, M, KW * C)
+
+
+def correlate(x: Array, weights: Array, reading: Reading, out: Array) -> None:
+    """Write to ``out`` the sum over the taps of the tap's weight @ what the tap reads.
+
+    x (n, G, C, H, W)    weights: matrices(weight)    out (n, G, M, OH, OW), any strides
+    """
+    n, G, M, OH, OW = out.shape
+    KH = len(weights)
+    if not weights.size:  # no tap reaches these outputs
+        out[...] = 0
+        return
+    matmul = array_module(x).matmul
+    together = images_together(KH * weights.shape[3], OH * OW)
+    in_place = not together and out.flags.c_contiguous
+    shape = (G, M, OH * n * OW) if together else (n, G, M, OH * OW)
+    total = out.reshape(shape) if in_place else scratch(x, "total", shape, out.dtype)
+    target = total
+    for kh, block in _blocks_read(x, reading, OH, OW, together):
+        matmul(weights[kh], block, out=target)
+        if target is not total:
+            total += target
+        elif KH > 1:  # all but the first product are added
+            target = scratch(x, "product", shape, out.dtype)
+    if together:
+        out[...] = total.reshape(G, M, OH, n, OW).transpose(3, 0, 1, 2, 4)
+    elif not in_place:
+        out[...] = total.reshape(out.shape)
+
+
+def correlate_with(g: Array, x: Array, reading: Reading) -> Array:
+    """Sum over images and outputs of g * what each tap reads: (KH, G, KW*C, M).
+
+        g (n, G, M, OH, OW)    x (n, G, C, H, W)
+
+    Where the result is small, its rows and columns are few, BLAS multiplies g with the block
+    turned; otherwise a copy of g that is turned beforehand pays.
+    """
     xp = array_module(x)
-    N, C_out = x.shape[0], weight.shape[0]
-    KH, KW = weight.shape[2:]
-    Wp = x.shape[3] + 2 * padding[1]
-    out = xp.empty((N, C_out, OH, OW), dtype=xp.result_type(x, weight))
-    taps = _taps(weight, groups)  # (KW, G, C_out/G, KH*C/G)
-
-    def work(piece: slice) -> None:
-        stacked = _stack_row_shifts(x[piece], KH, KW, OH, padding, dilation, groups)
-        n, length = stacked.shape[0], OH * Wp
-        part = out[piece]
-        if KW == 1:  # no rubbish at the row ends: straight into place
-            xp.matmul(taps[0], stacked, out=part.reshape(n, groups, C_out // groups, length))
+    n, G, M, OH, OW = g.shape
+    C, KH, KW = x.shape[2], len(reading.rows), len(reading.columns)
+    dtype = xp.result_type(g, x)
+    out = xp.empty((KH, G, KW * C, M), dtype)
+    together = images_together(C * KH * KW, OH * OW)
+    if together:
+        turned = scratch(x, "turned", (G, OH, n, OW, M), g.dtype)
+        turned[...] = g.transpose(1, 3, 0, 4, 2)
+        turned = turned.reshape(1, G, OH * n * OW, M)
+    elif M * KW * C > SMALL_RESULT:
+        turned = scratch(x, "turned", (n, G, OH * OW, M), g.dtype)
+        turned[...] = g.reshape(n, G, M, OH * OW).swapaxes(2, 3)
+    else:
+        turned = None
+        g = g.reshape(n, G, M, OH * OW)
+    for kh, block in _blocks_read(x, reading, OH, OW, together):
+        if turned is None:
+            out[kh] = xp.matmul(g, block.swapaxes(2, 3)).sum(axis=0).swapaxes(1, 2)
         else:
-            wide = taps[0] @ stacked[..., :length]  # (n, G, C_out/G, OH*Wp)
-            product = xp.empty_like(wide)
-            for kw in range(1, KW):
-                start = kw * dilation[1]
-                xp.matmul(taps[kw], stacked[..., start : start + length], out=product)
-                wide += product
-            part[...] = wide.reshape(n, C_out, OH, Wp)[..., :OW]
-        if bias is not None:
-            part += bias[:, None, None]
-
-    map_chunks(work, N, _bytes_each(x.shape, weight.shape, OH, Wp, weight.itemsize), blas=True)
+            xp.matmul(block, turned).sum(axis=0, out=out[kh])
     return out
 
 
-def conv2d_grad_input(
-    grad_out: Array,
-    weight: Array,
-    x_shape: tuple[int, ...],
-    *,
-    padding: int | Pair = 0,
-    dilation: int | Pair = 1,
-    groups: int = 1,
-) -> Array:
-    """The convolution of grad_out with the turned kernel, padded by dilation*(K-1) - padding.
+# Measured (minires bench --only 'conv-*'): OpenBLAS has a quick way for products whose second
+# factor is turned and whose result has at most about so many numbers.
+SMALL_RESULT = 1200
 
-    That must not be negative: ``padding`` is at most dilation*(K-1) along each axis.  Raises
-    UsageError otherwise; :func:`minires.kernels.conv.conv2d_grad_input` takes any padding.
+# Measured: with this many numbers in a filter for each place of an output plane, reading the
+# filters again for every image costs more than laying the images side by side.
+FILTER_PER_PLACE = 10
 
-    >>> import numpy as np
-    >>> conv2d_grad_input(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)), (1, 1, 3, 3))[0, 0]
-    array([[1., 2., 1.],
-           [2., 4., 2.],
-           [1., 2., 1.]])
+
+def images_together(filter_size: int, places: int) -> bool:
+    """Whether the images of a chunk lie side by side in one wide matrix, or each in its own.
+
+    Each in its own needs no copy of the output, but every image reads all the filters.  That is
+    much where a filter (C*KH*KW numbers) is large and an output plane (OH*OW places) small.
+
+    >>> images_together(64 * 9, 8 * 8), images_together(512 * 9, 7 * 7)
+    (False, True)
     """
-    out_size = check_conv2d(
-        x_shape, weight, None, (1, 1), padding, dilation, groups, operation="conv2d_grad_input"
-    )
-    padding, dilation = pair(padding), pair(dilation)
-    C_out, C_group, KH, KW = weight.shape
-    check_grad_out("conv2d_grad_input", grad_out, (x_shape[0], C_out, *out_size))
-    if not takes_padding(weight.shape, padding, dilation):
-        raise UsageError(
-            f"conv2d_grad_input: shifted products take padding up to dilation*(K-1), which is "
-            f"{(dilation[0] * (KH - 1), dilation[1] * (KW - 1))}, not padding {padding}.\n"
-            "  Call minires.kernels.conv.conv2d_grad_input, which takes any padding."
-        )
-    turned = weight[:, :, ::-1, ::-1].reshape(groups, C_out // groups, C_group, KH, KW)
-    turned = turned.swapaxes(1, 2).reshape(groups * C_group, C_out // groups, KH, KW)
-    full = dilation[0] * (KH - 1) - padding[0], dilation[1] * (KW - 1) - padding[1]
-    return conv2d(grad_out, turned, padding=full, dilation=dilation, groups=groups)
+    return filter_size >= FILTER_PER_PLACE * places
 
 
-def conv2d_grad_weight(
-    grad_out: Array,
-    x: Array,
-    weight_shape: tuple[int, ...],
-    *,
-    padding: int | Pair = 0,
-    dilation: int | Pair = 1,
-    groups: int = 1,
-) -> Array:
-    """One product for each column kw of the kernel, summed over the images.
+def working_set(C: int, M: int, reading: Reading, OH: int, OW: int) -> int:
+    """Numbers that :func:`correlate` works on for one image: a buffer, the sum and a product."""
+    if not reading.rows or not reading.columns:
+        return M * OH * OW
+    height = max(block.height for block in _blocks(reading, OH))
+    return OW * (len(reading.columns) * C * height + 2 * M * OH)
 
-        grad_weight[..., kw] = sum of grad_out @ stacked[..., kw*DW : kw*DW + OH*Wp]^T
 
-    grad_out is widened with zeros where the row ends of the buffer hold rubbish.
+def _blocks(reading: Reading, OH: int) -> list[_Block]:
+    """Kernel rows by the remainder of the rows that they read: each remainder has a buffer."""
+    step = reading.row_step
+    by_remainder: dict[int, list[int]] = {}
+    for kh, row in enumerate(reading.rows):
+        by_remainder.setdefault(row % step, []).append(kh)
+    blocks = []
+    for members in by_remainder.values():
+        first = min(reading.rows[kh] for kh in members)
+        uses = [(kh, (reading.rows[kh] - first) // step) for kh in members]
+        blocks.append(_Block(first, OH + max(start for _, start in uses), uses))
+    return blocks
 
-    >>> import numpy as np
-    >>> conv2d_grad_weight(np.ones((1, 1, 2, 2)), np.ones((1, 1, 3, 3)), (1, 1, 2, 2))[0, 0]
-    array([[4., 4.],
-           [4., 4.]])
+
+def _blocks_read(
+    x: Array, reading: Reading, OH: int, OW: int, together: bool
+) -> Iterator[tuple[int, Array]]:
+    """For each kernel row the numbers that it reads, as a matrix for each image and group.
+
+    (n, G, KW*C, OH*OW), or with the images together (1, G, KW*C, OH*n*OW).
     """
-    OH, OW = check_conv2d(
-        x, weight_shape, None, (1, 1), padding, dilation, groups, operation="conv2d_grad_weight"
-    )
-    padding, dilation = pair(padding), pair(dilation)
-    xp = array_module(x)
-    C_out, C_group, KH, KW = weight_shape
-    check_grad_out("conv2d_grad_weight", grad_out, (x.shape[0], C_out, OH, OW))
-    Wp = x.shape[3] + 2 * padding[1]
-    length = OH * Wp
-    dtype = xp.result_type(grad_out, x)
-
-    def work(piece: slice) -> Array:
-        stacked = _stack_row_shifts(x[piece], KH, KW, OH, padding, dilation, groups)
-        g = grad_out[piece]
-        n = g.shape[0]
-        if Wp != OW:
-            wide = xp.zeros((n, C_out, OH, Wp), dtype=g.dtype)
-            wide[..., :OW] = g
-            g = wide
-        g = g.reshape(n, groups, C_out // groups, length)
-        part = xp.empty((KW, groups, C_out // groups, KH * C_group), dtype=dtype)
-        for kw in range(KW):
-            start = kw * dilation[1]
-            shifted = stacked[..., start : start + length].swapaxes(2, 3)  # (n, G, L, KH*C/G)
-            (g @ shifted).sum(axis=0, out=part[kw])
-        return part
-
-    bytes_each = _bytes_each(x.shape, weight_shape, OH, Wp, dtype.itemsize)
-    parts = map_chunks(work, x.shape[0], bytes_each, blas=True)
-    if not parts:
-        return xp.zeros(weight_shape, dtype=dtype)
-    total = parts[0]
-    for part in parts[1:]:  # in the order of the chunks: the same bits on any number of threads
-        total += part
-    # (KW, G, C_out/G, KH, C/G) -> (C_out, C/G, KH, KW)
-    total = total.reshape(KW, C_out, KH, C_group).transpose(1, 3, 2, 0)
-    return xp.ascontiguousarray(total)
+    width = len(x) * OW if together else OW  # of a row of a buffer
+    for block in _blocks(reading, OH):
+        unfolded = _unfold(x, reading, block, OW, together)
+        for kh, start in block.uses:
+            yield kh, unfolded[..., start * width : (start + OH) * width]
 
 
-def takes_padding(weight_shape: tuple[int, ...], padding: int | Pair, dilation: int | Pair) -> bool:
-    """Whether the gradient by the input can be had from here: padding <= dilation*(K-1).
-
-    Settings that make no sense can not.
-
-    >>> takes_padding((8, 8, 3, 3), 2, 1), takes_padding((8, 8, 1, 1), 1, 1)
-    (True, False)
-    """
-    try:
-        P, D = pair(padding), pair(dilation)
-    except UsageError:
-        return False
-    return all(p <= d * (k - 1) for p, d, k in zip(P, D, weight_shape[2:], strict=False))
-
-
-def _taps(weight: Array, groups: int) -> Array:
-    """The weight as one matrix for each column of the kernel: (KW, G, C_out/G, KH*C/G)."""
-    C_out, C_group, KH, KW = weight.shape
-    return weight.transpose(3, 0, 2, 1).reshape(KW, groups, C_out // groups, KH * C_group)
-
-
-def _stack_row_shifts(
-    x: Array, KH: int, KW: int, OH: int, padding: Pair, dilation: Pair, groups: int
-) -> Array:
-    """The padded images, flattened, once for each row of the kernel: (n, G, KH*C/G, OH*Wp + tail).
-
-    Row shift kh holds padded rows kh*dilation .. kh*dilation + OH - 1.  The tail lets the last
-    column shift read past the end.
-    """
-    xp = array_module(x)
-    n, C, H, W = x.shape
-    PH, PW = padding
-    if KH == KW == 1 and not (PH or PW):
-        return x.reshape(n, groups, C // groups, H * W)
-    Wp = W + 2 * PW
-    tail = (KW - 1) * dilation[1]
-    stacked = xp.zeros((n, groups, KH, C // groups, OH * Wp + tail), dtype=x.dtype)
-    sn, sg, sk, sc, item = stacked.strides
-    images = xp.lib.stride_tricks.as_strided(  # the same memory, seen as rows of Wp
-        stacked, (n, groups, KH, C // groups, OH, Wp), (sn, sg, sk, sc, Wp * item, item)
-    )
-    x = x.reshape(n, groups, C // groups, H, W)
-    for kh in range(KH):
-        first = kh * dilation[0] - PH  # image row that output row 0 reads
-        top, bottom = max(0, -first), min(OH, H - first)  # output rows that read inside the image
-        if top < bottom:
-            rows = x[..., first + top : first + bottom, :]
-            images[:, :, kh, :, top:bottom, PW : PW + W] = rows
-    return stacked.reshape(n, groups, KH * (C // groups), OH * Wp + tail)
+def _unfold(x: Array, reading: Reading, block: _Block, OW: int, together: bool) -> Array:
+    """The rows of a block once for each kernel column, moved sideways: (n, G, KW*C, height*OW)."""
+    n, G, C, H, W = x.shape
+    _, columns, row_step, column_step = reading
+    first, height, KW = block.first, block.height, len(columns)
+    as_it_is = (first, height, row_step, *columns, OW, column_step) == (0, H, 1, 0, W, 1)
+    if as_it_is and not together:  # a 1x1 kernel: nothing to move, nothing to leave out
+        return x.reshape(n, G, C, H * W)
+    if together:
+        memory = scratch(x, "unfolded", (G, KW, C, height, n, OW), x.dtype)
+        unfolded = memory.transpose(4, 0, 1, 2, 3, 5)
+    else:
+        memory = unfolded = scratch(x, "unfolded", (n, G, KW, C, height, OW), x.dtype)
+    rows, from_rows = _inside(first, row_step, height, H)
+    unfolded[..., : rows.start, :] = 0
+    unfolded[..., rows.stop :, :] = 0
+    for kw in range(KW):
+        cols, from_cols = _inside(columns[kw], column_step, OW, W)
+        tap = unfolded[:, :, kw, :, rows]
+        if cols.start:
+            tap[..., : cols.start] = 0
+        if cols.stop < OW:
+            tap[..., cols.stop :] = 0
+        tap[..., cols] = x[..., from_rows, from_cols]
+    return memory.reshape(*((1, G) if together else (n, G)), KW * C, -1)
 
 
-def _bytes_each(
-    x_shape: tuple[int, ...], weight_shape: tuple[int, ...], OH: int, Wp: int, itemsize: int
-) -> int:
-    """Working set of one image: the stacked rows, the wide output and one product."""
-    C_out, _, KH, _ = weight_shape
-    return itemsize * OH * Wp * (KH * x_shape[1] + 2 * C_out)
+def _inside(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:
+    """Which of the places first, first + step, ... lie in an axis, and where: put and take."""
+    start = min(count, max(0, -(first // step)))
+    stop = max(start, min(count, (size - 1 - first) // step + 1))
+    take = first + start * step
+    return slice(start, stop), slice(take, take + (stop - start) * step, step)

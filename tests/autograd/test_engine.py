@@ -376,13 +376,18 @@ def test_the_image_gradient_of_the_first_convolution_is_never_computed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shapes = []
-    compute = kernels.conv2d_grad_input
+    by_input, both = kernels.conv2d_grad_input, kernels.conv2d_grads
 
     def watched(grad_out: Any, weight: Any, x_shape: Any, **how: Any) -> Any:
         shapes.append(x_shape)
-        return compute(grad_out, weight, x_shape, **how)
+        return by_input(grad_out, weight, x_shape, **how)
+
+    def both_watched(grad_out: Any, x: Any, weight: Any, **how: Any) -> Any:
+        shapes.append(x.shape)
+        return both(grad_out, x, weight, **how)
 
     monkeypatch.setattr(kernels, "conv2d_grad_input", watched)
+    monkeypatch.setattr(kernels, "conv2d_grads", both_watched)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
     images = mr.randn(2, 3, 8, 8)
     model(images).sum().backward()
@@ -397,6 +402,7 @@ def test_frozen_weights_cost_no_weight_gradient(monkeypatch: pytest.MonkeyPatch)
     def forbidden(*args: Any, **how: Any) -> Any:
         raise AssertionError("nobody asked for this gradient")
 
+    monkeypatch.setattr(kernels, "conv2d_grads", forbidden)
     monkeypatch.setattr(kernels, "conv2d_grad_weight", forbidden)
     layer = nn.Conv2d(3, 4, 3).requires_grad_(False)
     images = mr.randn(2, 3, 8, 8, requires_grad=True)

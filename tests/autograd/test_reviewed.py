@@ -13,9 +13,9 @@ import pytest
 
 import minires as mr
 import minires.functional as F
+from minires import kernels
 from minires.autograd import Function, guard
 from minires.errors import DTypeError, GraphError
-from minires.functional.conv import Conv2dGradWeight
 
 
 def leaf(*shape: int) -> mr.Tensor:
@@ -72,17 +72,22 @@ def test_complex_numbers_cannot_require_grad() -> None:
 def test_grad_computes_no_weight_gradient_that_nobody_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls: list[int] = []
-    compute = Conv2dGradWeight.apply
-    monkeypatch.setattr(
-        Conv2dGradWeight, "apply", lambda *a, **k: (calls.append(1), compute(*a, **k))[1]
-    )
+    calls: list[str] = []
+    for name in ("conv2d_grad_weight", "conv2d_grads"):
+        compute = getattr(kernels, name)
+        monkeypatch.setattr(
+            kernels,
+            name,
+            lambda *a, _name=name, _compute=compute, **k: (calls.append(_name), _compute(*a, **k))[
+                1
+            ],
+        )
     x, weight = leaf(1, 1, 4, 4), leaf(1, 1, 3, 3)
     out = F.conv2d(F.conv2d(x, weight, padding=1), weight, padding=1).sum()
     (found,) = mr.grad(out, x, retain_graph=True)
     assert calls == []
     out.backward()  # asks for everything again
-    assert calls == [1, 1]
+    assert calls == ["conv2d_grads"] * 2
     assert weight.grad is not None
     assert x.grad is not None
     assert found is not None

@@ -80,7 +80,7 @@ def test_the_gradients_of_convolution_are_its_adjoints(case: Any, seed: int, run
 
 
 @quick
-@given(convolutions(stride_1=True), seeds)
+@given(convolutions(), seeds)
 def test_padding_same_puts_the_odd_zero_at_the_end_and_keeps_the_size(case: Any, seed: int) -> None:
     x_shape, weight_shape, how = case
     how = {name: how[name] for name in ("dilation", "groups")}

@@ -24,10 +24,15 @@ from minires.kernels import (
 
 quick = settings(deadline=None, max_examples=100)
 LAYOUTS = ["C", "F", "strided", "backwards", "read-only"]
-Maps = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]
+Maps = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], Callable[..., Any]]
 IMPLEMENTATIONS: dict[str, Maps] = {
-    name: (module.conv2d, module.conv2d_grad_input, module.conv2d_grad_weight)
-    for name, module in {"conv": conv, "im2col": im2col, "shifted": shifted}.items()
+    name: (
+        module.conv2d,
+        module.conv2d_grad_input,
+        module.conv2d_grad_weight,
+        module.conv2d_grads,
+    )
+    for name, module in {"conv": conv, "im2col": im2col}.items()
 }
 
 
@@ -68,9 +73,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 @st.composite
-def convolutions(
-    draw: st.DrawFn, stride_1: bool = False
-) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
+def convolutions(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
     """Shapes of an image and a weight, and settings, that fit together."""
     small = st.integers(1, 3)
     groups = draw(small)
@@ -85,11 +88,11 @@ def convolutions(
         kernel.append(k)
         dilation.append(d)
         padding.append(p)
-        stride.append(1 if stride_1 else draw(small))
+        stride.append(draw(small))
     x_shape = (draw(st.integers(0, 3)), groups * C_group, *sizes)
     weight_shape = (groups * C_out_group, C_group, *kernel)
-    how = {"padding": tuple(padding), "dilation": tuple(dilation), "groups": groups}
-    return x_shape, weight_shape, how if stride_1 else {**how, "stride": tuple(stride)}
+    how = {"stride": stride, "padding": padding, "dilation": dilation}
+    return x_shape, weight_shape, {**{k: tuple(v) for k, v in how.items()}, "groups": groups}
 
 
 def drawn(
@@ -112,16 +115,15 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 def holds_against_reference(
     maps: Maps, x: Any, weight: Any, bias: Any, g: Any, how: dict[str, Any]
 ) -> None:
-    forward, grad_input, grad_weight = maps
+    forward, grad_input, grad_weight, both = maps
     same(forward(x, weight, bias, **how), reference.conv2d(x, weight, bias, **how))
     same(forward(x, weight, **how), reference.conv2d(x, weight, **how))
     expected = reference.conv2d_grad_weight(g, x, weight.shape, **how)
     same(grad_weight(g, x, weight.shape, **how), expected)
-    reach = [d * (k - 1) for d, k in zip(how["dilation"], weight.shape[2:], strict=True)]
-    too_far = any(p > r for p, r in zip(how["padding"], reach, strict=True))
-    if maps is not IMPLEMENTATIONS["shifted"] or not too_far:
-        expected = reference.conv2d_grad_input(g, weight, x.shape, **how)
-        same(grad_input(g, weight, x.shape, **how), expected)
+    by_input = reference.conv2d_grad_input(g, weight, x.shape, **how)
+    same(grad_input(g, weight, x.shape, **how), by_input)
+    for found, wanted in zip(both(g, x, weight, **how), (by_input, expected), strict=True):
+        same(found, wanted)
 
 
 @quick
@@ -134,14 +136,16 @@ def test_all_three_maps_equal_the_reference(case: Any, seed: int, dtype: Any) ->
 
 
 @quick
-@given(convolutions(stride_1=True), st.integers(0, 2**32 - 1), st.sampled_from(["f4", "f8"]))
-def test_with_stride_1_shifted_products_equal_the_reference(
-    case: Any, seed: int, dtype: str
+@given(convolutions(), st.integers(0, 2**32 - 1), st.sampled_from([0.0, np.inf]))
+def test_images_apart_and_images_together_equal_the_reference(
+    case: Any, seed: int, per_place: float
 ) -> None:
     x_shape, weight_shape, how = case
-    arrays = drawn(np.random.default_rng(seed), x_shape, weight_shape, how, dtype)
-    for maps in IMPLEMENTATIONS.values():
-        holds_against_reference(maps, *arrays, how)
+    arrays = drawn(np.random.default_rng(seed), x_shape, weight_shape, how, np.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shifted, "FILTER_PER_PLACE", per_place)
+        patch.setattr(shifted, "SMALL_RESULT", (-1, np.inf)[seed % 2])
+        holds_against_reference(IMPLEMENTATIONS["conv"], *arrays, how)
 
 
 @quick
@@ -150,7 +154,7 @@ def test_the_three_maps_are_adjoint(case: Any, seed: int) -> None:
     x_shape, weight_shape, how = case
     x, weight, _, g = drawn(np.random.default_rng(seed), x_shape, weight_shape, how, np.float64)
     for name in ("conv", "im2col"):
-        forward, grad_input, grad_weight = IMPLEMENTATIONS[name]
+        forward, grad_input, grad_weight, _ = IMPLEMENTATIONS[name]
         inner = (forward(x, weight, **how) * g).sum()
         by_x = (grad_input(g, weight, x.shape, **how) * x).sum()
         by_weight = (grad_weight(g, x, weight.shape, **how) * weight).sum()
@@ -194,6 +198,7 @@ def all_maps(module: Any, arrays: Any, how: dict[str, Any]) -> list[np.ndarray]:
         module.conv2d(x, weight, bias, **how),
         module.conv2d_grad_input(g, weight, x.shape, **how),
         module.conv2d_grad_weight(g, x, weight.shape, **how),
+        *module.conv2d_grads(g, x, weight, **how),
     ]
 
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from minires import kernels
-from minires.kernels import conv, geometry, im2col, norm, pool, reference, shifted
+from minires.kernels import conv, geometry, im2col, norm, pool, reference
 
 softmax = importlib.import_module("minires.kernels.softmax")  # kernels.softmax is the function
 
@@ -42,7 +42,7 @@ def functions(module: ModuleType) -> dict[str, inspect.Signature]:
 
 @pytest.mark.parametrize(
     "module",
-    [conv, geometry, im2col, norm, pool, reference, shifted, softmax],
+    [conv, geometry, im2col, norm, pool, reference, softmax],
     ids=lambda module: module.__name__,
 )
 def test_settings_left_out_have_one_value_everywhere(module: ModuleType) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from minires.errors import ShapeError
 from minires.kernels import geometry, parallel, pool, reference
-from minires.kernels.shifted import takes_padding
 
 
 @pytest.mark.parametrize("kernel", [(1, 127), (8, 16), (16, 8), (1, 128), (129, 1), (3, 43)])
@@ -77,8 +76,3 @@ def test_where_affinity_is_unknown_the_processors_count_and_1_where_they_are_too
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     assert parallel._threads_from_environment() == threads
-
-
-def test_padding_that_makes_no_sense_is_left_to_the_general_kernel_to_refuse() -> None:
-    for padding, dilation in (("wide", 1), (1, "far"), ((1, 2, 3), 1)):
-        assert not takes_padding((8, 8, 3, 3), padding, dilation)  # type: ignore[arg-type]

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minires.kernels import im2col, norm, shifted
+from minires.kernels import conv, im2col, norm
 
 N, C, H, W = 3, 4, 7, 6
 C_OUT, GROUPS, KH, KW = 10, 2, 3, 2
 PADDING, DILATION = (2, 1), (1, 2)
-OH, OW, WP = H + 2 * 2 - 2, W + 2 * 1 - 2, W + 2 * 1  # at stride 1
+OH, OW = H + 2 * 2 - 2, W + 2 * 1 - 2  # at stride 1
 X = np.ones((N, C, H, W))
 WEIGHT = np.ones((C_OUT, C // GROUPS, KH, KW))
 GRAD_OUT = np.ones((N, C_OUT, OH, OW))
 HOW = {"padding": PADDING, "dilation": DILATION, "groups": GROUPS}
+
+COLUMNS = OH * OW * (C * KH * KW + C_OUT)  # the columns and the output
+ROWS = OW * (C * KW * (OH + KH - 1) + 2 * C_OUT * OH)  # the unfolded rows, a sum and a product
 
 
 @pytest.fixture
@@ -29,21 +32,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         seen.append((count, bytes_each))
         return [work(slice(0, count))]
 
-    for module in (im2col, norm, shifted):
+    for module in (conv, im2col, norm):
         monkeypatch.setattr(module, "map_chunks", map_chunks)
     return seen
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("module", "numbers"),
-    [
-        (im2col, OH * OW * (C * KH * KW + C_OUT)),  # the columns and the output
-        (shifted, OH * WP * (C * KH + 2 * C_OUT)),  # the stacked rows, and two wide outputs
-    ],
-    ids=["im2col", "shifted"],
+    ("module", "numbers"), [(im2col, COLUMNS), (conv, ROWS)], ids=["im2col", "conv"]
 )
-def test_the_three_convolutions_count_what_one_image_is_made_into(
+def test_forward_and_by_weight_count_what_one_image_is_made_into(
     asked: list[tuple[int, int]], module: ModuleType, numbers: int, dtype: Any
 ) -> None:
     x, weight, grad_out = (array.astype(dtype) for array in (X, WEIGHT, GRAD_OUT))
@@ -56,10 +54,21 @@ def test_the_gradient_by_the_input_counts_the_columns_or_is_a_convolution_of_gra
     asked: list[tuple[int, int]],
 ) -> None:
     im2col.conv2d_grad_input(GRAD_OUT, WEIGHT, X.shape, **HOW)
-    # As a convolution: C_OUT channels in, C out, on rows of OW and dilation*(KW-1) - padding twice.
-    shifted.conv2d_grad_input(GRAD_OUT, WEIGHT, X.shape, padding=(2, 1), dilation=(1, 2), groups=2)
-    columns, rows = OH * OW * (C * KH * KW + C_OUT), H * (OW + 2) * (C_OUT * KH + 2 * C)
-    assert asked == [(N, columns * 8), (N, rows * 8)]
+    conv.conv2d_grad_input(GRAD_OUT, WEIGHT, X.shape, **HOW)
+    rows = W * (C_OUT * KW * (H + KH - 1) + 2 * C * H)  # C_OUT channels in, C out
+    assert asked == [(N, COLUMNS * 8), (N, rows * 8)]
+    del asked[:]
+    conv.conv2d_grads(GRAD_OUT, X, WEIGHT, **HOW)
+    assert asked == [(N, max(rows, ROWS) * 8)]
+
+
+def test_with_a_stride_rows_of_the_same_remainder_share_a_buffer(
+    asked: list[tuple[int, int]],
+) -> None:
+    conv.conv2d(X, WEIGHT[:, :, :, :1], stride=2, groups=GROUPS)  # rows 0 and 2; row 1 alone
+    out_rows, out_columns = 3, 3
+    rows = out_columns * (C * (out_rows + 1) + 2 * C_OUT * out_rows)
+    assert asked == [(N, rows * 8)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

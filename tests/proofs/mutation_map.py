@@ -19,6 +19,7 @@ Stage = tuple[str, ...]  # arguments of pytest
 OWN: dict[str, tuple[tuple[str, ...], str]] = {
     "kernels/checks": (("kernels/test_refusals", "kernels/test_softmax", "kernels/test_norm"), ""),
     "kernels/conv": (("kernels/test_conv",), "conv"),
+    "kernels/elementwise": (("kernels/test_elementwise",), "relu or add"),
     "kernels/geometry": (("kernels/test_geometry", "kernels/test_refusals"), "pool or conv"),
     "kernels/im2col": (("kernels/test_working_sets", "kernels/test_conv"), "conv"),
     "kernels/ladder": (("kernels/test_ladder",), ""),
