@@ -13,13 +13,23 @@ Each says here where its taps read from; how the numbers are multiplied is
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import NamedTuple
 
 from minires.device import Array, array_module
 from minires.kernels.checks import check_floating, check_grad_out
 from minires.kernels.geometry import Pair, check_conv2d, pair
-from minires.kernels.parallel import map_chunks
-from minires.kernels.shifted import Reading, correlate, correlate_with, matrices, working_set
+from minires.kernels.parallel import map_pieces
+from minires.kernels.pieces import Piece, cut, filters_in_groups, in_groups, once_a_share
+from minires.kernels.shifted import (
+    Reading,
+    correlate,
+    correlate_with,
+    matrices,
+    turned_matrices,
+    working_set,
+)
 
 __all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv2d_grads"]
 
@@ -68,20 +78,23 @@ def conv2d(
     """
     size = check_conv2d(x, weight, bias, stride, padding, dilation, groups)
     how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
-    N, C = x.shape[:2]
+    N = len(x)
     C_out = weight.shape[0]
     out = array_module(x).empty((N, C_out, *size), dtype=array_module(x).result_type(x, weight))
     reading = _forward(weight.shape[2:], how)
-    weights = matrices(_by_group(weight, groups))
+    filters = filters_in_groups(weight, groups)
+    weights = once_a_share(lambda share: matrices(filters[:, share]))
 
-    def work(piece: slice) -> None:
-        part = out[piece]
-        correlate(_groups_of(x[piece], groups), weights, reading, _groups_of(part, groups))
+    def work(piece: Piece) -> None:
+        part = piece.of_channels(out, groups)
+        share = piece.share(C_out // groups)
+        correlate(in_groups(x[piece.images], groups), weights(share), reading, part)
         if bias is not None:
-            part += bias[:, None, None]
+            part += bias.reshape(groups, -1, 1, 1)[:, share]
 
-    bytes_each = out.itemsize * working_set(C, C_out, reading, *size)
-    map_chunks(work, N, bytes_each, blas=True)
+    bytes_each = out.itemsize * working_set(x.shape[1], C_out, reading, *size)
+    pieces = cut(N, bytes_each, out.size * weight[0].size, C_out // groups)
+    map_pieces(work, pieces, blas=True)
     return out
 
 
@@ -123,7 +136,9 @@ def conv2d_grad_input(
     how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
     check_grad_out("conv2d_grad_input", grad_out, (x_shape[0], weight.shape[0], *size))
     by_input = _ByInput(grad_out, weight, x_shape, how)
-    map_chunks(by_input.work, x_shape[0], by_input.bytes_each, blas=True)
+    products = grad_out.size * weight[0].size
+    pieces = cut(x_shape[0], by_input.bytes_each, products, weight.shape[1])
+    map_pieces(by_input.work, pieces, blas=True)
     return by_input.grad_x
 
 
@@ -161,7 +176,9 @@ def conv2d_grad_weight(
     how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
     check_grad_out("conv2d_grad_weight", grad_out, (x.shape[0], weight_shape[0], *size))
     by_weight = _ByWeight(grad_out, x, weight_shape, how)
-    return by_weight.total(map_chunks(by_weight.work, len(x), by_weight.bytes_each, blas=True))
+    products = grad_out.size * math.prod(weight_shape[1:])
+    pieces = cut(len(x), by_weight.bytes_each, products, weight_shape[0] // groups)
+    return by_weight.total(pieces, map_pieces(by_weight.work, pieces, blas=True))
 
 
 def conv2d_grads(
@@ -204,13 +221,14 @@ def conv2d_grads(
     by_input = _ByInput(grad_out, weight, x.shape, how)
     by_weight = _ByWeight(grad_out, x, weight.shape, how)
 
-    def work(piece: slice) -> Array:
+    def work(piece: Piece) -> Array:
         by_input.work(piece)
         return by_weight.work(piece)
 
     bytes_each = max(by_input.bytes_each, by_weight.bytes_each)
-    parts = map_chunks(work, len(x), bytes_each, blas=True)
-    return by_input.grad_x, by_weight.total(parts)
+    channels = min(weight.shape[1], len(weight) // groups)
+    pieces = cut(len(x), bytes_each, 2 * grad_out.size * weight[0].size, channels)
+    return by_input.grad_x, by_weight.total(pieces, map_pieces(work, pieces, blas=True))
 
 
 class _ByInput:
@@ -225,13 +243,12 @@ class _ByInput:
         xp = array_module(grad_out)
         self.grad_out, self.groups = grad_out, how.groups
         self.grad_x = xp.empty(x_shape, dtype=xp.result_type(grad_out, weight))
-        # (G, C_out/G, C/G, KH, KW) -> (G, C/G, C_out/G, KH, KW): from outputs to inputs
-        turned = _by_group(weight, how.groups).swapaxes(1, 2)
+        filters = filters_in_groups(weight, how.groups)
         rows = _remainders(weight.shape[2], x_shape[2], how, axis=0)
         columns = _remainders(weight.shape[3], x_shape[3], how, axis=1)
         self.parts = [
             (
-                matrices(turned[:, :, :, r.taps][..., c.taps]),
+                once_a_share(partial(_turned, filters, r.taps, c.taps)),
                 Reading(r.offsets, c.offsets, 1, 1),
                 (r.pixels, c.pixels),
             )
@@ -243,11 +260,12 @@ class _ByInput:
             for _, reading, pixels in self.parts
         )
 
-    def work(self, piece: slice) -> None:
-        g = _groups_of(self.grad_out[piece], self.groups)
-        grad_x = _groups_of(self.grad_x[piece], self.groups)
+    def work(self, piece: Piece) -> None:
+        g = in_groups(self.grad_out[piece.images], self.groups)
+        grad_x = piece.of_channels(self.grad_x, self.groups)
+        share = piece.share(self.grad_x.shape[1] // self.groups)
         for weights, reading, (rows, columns) in self.parts:
-            correlate(g, weights, reading, grad_x[..., rows, columns])
+            correlate(g, weights(share), reading, grad_x[..., rows, columns])
 
 
 class _ByWeight:
@@ -267,29 +285,40 @@ class _ByWeight:
             x.shape[1], weight_shape[0], self.reading, *grad_out.shape[2:]
         )
 
-    def work(self, piece: slice) -> Array:
-        g, x = self.grad_out[piece], self.x[piece]
-        return correlate_with(_groups_of(g, self.groups), _groups_of(x, self.groups), self.reading)
+    def work(self, piece: Piece) -> Array:
+        g = piece.of_channels(self.grad_out, self.groups)
+        return correlate_with(g, in_groups(self.x[piece.images], self.groups), self.reading)
 
-    def total(self, parts: list[Array]) -> Array:
+    def total(self, pieces: list[Piece], found: list[Array]) -> Array:
         """The sum over the chunks, in their order: the same bits on any number of threads."""
-        if not parts:
+        C_out, C_group, _, KW = self.weight_shape
+        if not pieces:
             return self.xp.zeros(self.weight_shape, dtype=self.dtype)
-        total = parts[0]
-        for part in parts[1:]:
-            total += part
-        C_out, C_group, KH, KW = self.weight_shape
-        # (KH, G, KW*C/G, C_out/G) -> (C_out, C/G, KH, KW)
-        total = total.reshape(KH, self.groups, KW, C_group, C_out // self.groups)
-        total = total.transpose(1, 4, 3, 0, 2).reshape(self.weight_shape)
-        return self.xp.ascontiguousarray(total)
+        grad_weight = self.xp.empty(self.weight_shape, dtype=self.dtype)
+        by_group = filters_in_groups(grad_weight, self.groups)
+        shares = pieces[0].shares
+
+        def finish(number: int) -> None:
+            total, *others = found[number::shares]  # of this share, from each chunk of images
+            for part in others:
+                total += part
+            # (KH, G, C_out/G, KW*C/G) -> (G, C_out/G, C/G, KH, KW)
+            total = total.reshape(*total.shape[:3], KW, C_group).transpose(1, 2, 4, 0, 3)
+            by_group[:, pieces[number].share(C_out // self.groups)] = total
+
+        map_pieces(finish, list(range(shares)))
+        return grad_weight
+
+
+def _turned(filters: Array, rows: slice, columns: slice, share: slice) -> Array:
+    return turned_matrices(filters[:, :, share, rows, columns])
 
 
 class _Remainder(NamedTuple):
     """The pixels of one remainder along an axis, and the taps of the kernel that reach them."""
 
     pixels: slice
-    taps: list[int]
+    taps: slice
     offsets: list[int]  # tap k of the i-th pixel reads grad_out at i + offset
 
 
@@ -299,9 +328,11 @@ def _remainders(K: int, size: int, how: _Setting, axis: int) -> list[_Remainder]
     for a in range(S):
         q = max(0, -((a - P) // S))  # the first pixel is S*q + a - P, the first not below 0
         pixels = slice(S * q + a - P, size, S)
-        taps = [k for k in range(K) if (k * D - a) % S == 0]
+        taps = [k for k in range(K) if (k * D - a) % S == 0]  # evenly spaced
+        every = taps[1] - taps[0] if len(taps) > 1 else 1
+        of_kernel = slice(taps[0], taps[-1] + 1, every) if taps else slice(0)
         if len(range(size)[pixels]):
-            found.append(_Remainder(pixels, taps, [q + (a - k * D) // S for k in taps]))
+            found.append(_Remainder(pixels, of_kernel, [q + (a - k * D) // S for k in taps]))
     return found
 
 
@@ -316,13 +347,3 @@ def _forward(kernel: Pair, how: _Setting) -> Reading:
     KH, KW = kernel
     rows = [kh * DH - PH for kh in range(KH)]
     return Reading(rows, [kw * DW - PW for kw in range(KW)], SH, SW)
-
-
-def _groups_of(x: Array, groups: int) -> Array:
-    """(n, C, H, W) as (n, G, C/G, H, W)."""
-    return x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
-
-
-def _by_group(weight: Array, groups: int) -> Array:
-    """(C_out, C/G, KH, KW) as (G, C_out/G, C/G, KH, KW)."""
-    return weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])

@@ -38,11 +38,13 @@ __all__ = [
     "chunks",
     "get_num_threads",
     "map_chunks",
+    "map_pieces",
     "one_blas_thread",
     "scratch",
     "set_num_threads",
 ]
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 # Measured: below about 1 MB of arithmetic a hand-over to a thread costs more than it saves, and
@@ -211,13 +213,17 @@ def chunks(count: int, bytes_each: int) -> list[slice]:
 def map_chunks(
     work: Callable[[slice], T], count: int, bytes_each: int, *, blas: bool = False
 ) -> list[T]:
-    """``[work(piece) for piece in chunks(count, bytes_each)]``, over the pool of threads.
+    """:func:`map_pieces` of ``chunks(count, bytes_each)``."""
+    return map_pieces(work, chunks(count, bytes_each), blas=blas)
 
-    ``work`` must write to its own slice of an output only.  An exception in a worker is raised
+
+def map_pieces(work: Callable[[P], T], pieces: list[P], *, blas: bool = False) -> list[T]:
+    """``[work(piece) for piece in pieces]``, over the pool of threads.
+
+    ``work`` must write to its own part of an output only.  An exception in a worker is raised
     here with its traceback.  Work called from a worker runs in that worker.  ``blas`` says that
-    ``work`` has matrix products in it, so that a single chunk too is held to one BLAS thread.
+    ``work`` has matrix products in it, so that a single piece too is held to one BLAS thread.
     """
-    pieces = chunks(count, bytes_each)
     if len(pieces) < 2:
         with one_blas_thread() if blas else nullcontext():
             return [work(piece) for piece in pieces]
@@ -228,7 +234,7 @@ def map_chunks(
         return _share_out(work, pieces, threads)
 
 
-def _share_out(work: Callable[[slice], T], pieces: list[slice], threads: int) -> list[T]:
+def _share_out(work: Callable[[P], T], pieces: list[P], threads: int) -> list[T]:
     """The caller and threads - 1 helpers take piece after piece until none is left."""
     context = copy_context()  # so that helpers see kernels.use(...) and errstate of the caller
     left = deque(enumerate(pieces))

@@ -9,16 +9,16 @@ column of the kernel, moved sideways so that every output finds its number in it
 
     unfolded[kw, c, row, ow] = x[c, row, what output ow reads in column kw]      0 beyond the image
 
-What the taps of kernel row kh multiply, for all outputs at once, is then a block of OH whole rows
-of that buffer, and the next kernel row multiplies the same memory from a later row on.  Rows lie
-one after the other, so a block is a matrix, and nothing is copied for it:
+What the taps of kernel row kh multiply, for all outputs at once, is then a block of whole rows of
+that buffer, and the next kernel row multiplies the same memory from a later row on.  Rows lie one
+after the other, so a block is a matrix, and nothing is copied for it:
 
     out = sum over kh of  weight_kh @ unfolded[:, rows of kh]
           (M, OH*OW)      (M, KW*C)   (KW*C, OH*OW)
 
 These are KH products of inner size KW*C, fat enough for BLAS, and they land in the output where it
-lies.  With a stride, rows that an output does not step on are left out: kernel rows that read rows
-of the same remainder share a buffer, the others have one of their own.
+lies.  With a stride, kernel rows that read rows of the same remainder share a buffer that has only
+those rows; the others have one of their own.
 
 All three maps of a convolution are made of this.  The gradient by the input is the same routine on
 grad_out, with other places to read from and the two channel axes of the weight exchanged; with a
@@ -35,7 +35,15 @@ from typing import NamedTuple
 from minires.device import Array, array_module
 from minires.kernels.parallel import scratch
 
-__all__ = ["Reading", "correlate", "correlate_with", "images_together", "matrices", "working_set"]
+__all__ = [
+    "Reading",
+    "correlate",
+    "correlate_with",
+    "images_together",
+    "matrices",
+    "turned_matrices",
+    "working_set",
+]
 
 
 class Reading(NamedTuple):
@@ -64,92 +72,108 @@ def matrices(weight: Array) -> Array:
     return weight.transpose(3, 0, 1, 4, 2).reshape(KH, G, M, KW * C)
 
 
+def turned_matrices(weight: Array) -> Array:
+    """The same for (G, C, M, KH, KW), with the channels exchanged: (KH, G, M, KW*C).
+
+    Each matrix lies turned in memory, which BLAS takes as it is: copying with the channels in place
+    is many times faster than exchanging them.
+    """
+    G, C, M, KH, KW = weight.shape
+    return weight.transpose(3, 0, 4, 1, 2).reshape(KH, G, KW * C, M).swapaxes(2, 3)
+
+
 def correlate(x: Array, weights: Array, reading: Reading, out: Array) -> None:
     """Write to ``out`` the sum over the taps of the tap's weight @ what the tap reads.
 
     x (n, G, C, H, W)    weights: matrices(weight)    out (n, G, M, OH, OW), any strides
     """
     n, G, M, OH, OW = out.shape
-    KH = len(weights)
     if not weights.size:  # no tap reaches these outputs
         out[...] = 0
         return
     matmul = array_module(x).matmul
-    together = images_together(KH * weights.shape[3], OH * OW)
-    in_place = not together and out.flags.c_contiguous
-    shape = (G, M, OH * n * OW) if together else (n, G, M, OH * OW)
+    together = images_together(x[0].size, out[0].size, len(weights) * G, weights.size)
+    width = n * OW if together else OW  # of a row
+    shape = (1 if together else n, G, M, OH * width)
+    rows_in_a_run = out.strides[3:] == (OW * out.itemsize, out.itemsize)
+    in_place = rows_in_a_run and not together
     total = out.reshape(shape) if in_place else scratch(x, "total", shape, out.dtype)
     target = total
     for kh, block in _blocks_read(x, reading, OH, OW, together):
         matmul(weights[kh], block, out=target)
         if target is not total:
             total += target
-        elif KH > 1:  # all but the first product are added
+        elif len(weights) > 1:  # all but the first product are added
             target = scratch(x, "product", shape, out.dtype)
     if together:
-        out[...] = total.reshape(G, M, OH, n, OW).transpose(3, 0, 1, 2, 4)
+        out[...] = total.reshape(G, M, OH, OW, n).transpose(4, 0, 1, 2, 3)
     elif not in_place:
         out[...] = total.reshape(out.shape)
 
 
 def correlate_with(g: Array, x: Array, reading: Reading) -> Array:
-    """Sum over images and outputs of g * what each tap reads: (KH, G, KW*C, M).
+    """Sum over images and outputs of g * what each tap reads: (KH, G, M, KW*C).
 
-        g (n, G, M, OH, OW)    x (n, G, C, H, W)
+    g (n, G, M, OH, OW)    x (n, G, C, H, W)
 
-    Where the result is small, its rows and columns are few, BLAS multiplies g with the block
-    turned; otherwise a copy of g that is turned beforehand pays.
+    BLAS can multiply g with the block turned.  Where the result is of middling size it is faster to
+    turn a copy of g beforehand, and the result afterwards.
     """
     xp = array_module(x)
     n, G, M, OH, OW = g.shape
     C, KH, KW = x.shape[2], len(reading.rows), len(reading.columns)
-    dtype = xp.result_type(g, x)
-    out = xp.empty((KH, G, KW * C, M), dtype)
-    together = images_together(C * KH * KW, OH * OW)
+    out = xp.empty((KH, G, M, KW * C), xp.result_type(g, x))
+    together = images_together(x[0].size, g[0].size, KH * G, out.size)
     if together:
-        turned = scratch(x, "turned", (G, OH, n, OW, M), g.dtype)
-        turned[...] = g.transpose(1, 3, 0, 4, 2)
-        turned = turned.reshape(1, G, OH * n * OW, M)
-    elif M * KW * C > SMALL_RESULT:
-        turned = scratch(x, "turned", (n, G, OH * OW, M), g.dtype)
-        turned[...] = g.reshape(n, G, M, OH * OW).swapaxes(2, 3)
-    else:
-        turned = None
-        g = g.reshape(n, G, M, OH * OW)
+        side_by_side = scratch(x, "side by side", (1, G, M, OH, OW, n), g.dtype)
+        side_by_side[0] = g.transpose(1, 2, 3, 4, 0)
+        g = side_by_side
+    g = g.reshape(*g.shape[:3], -1)
+    turned = None
+    if TURN_FROM < M * KW * C < TURN_TO:
+        turned = scratch(x, "turned", (*g.shape[:2], g.shape[3], M), g.dtype)
+        turned[...] = g.swapaxes(2, 3)
     for kh, block in _blocks_read(x, reading, OH, OW, together):
         if turned is None:
-            out[kh] = xp.matmul(g, block.swapaxes(2, 3)).sum(axis=0).swapaxes(1, 2)
+            xp.matmul(g, block.swapaxes(2, 3)).sum(axis=0, out=out[kh])
         else:
-            xp.matmul(block, turned).sum(axis=0, out=out[kh])
+            out[kh] = xp.matmul(block, turned).sum(axis=0).swapaxes(1, 2)
     return out
 
 
-# Measured (minires bench --only 'conv-*'): OpenBLAS has a quick way for products whose second
-# factor is turned and whose result has at most about so many numbers.
-SMALL_RESULT = 1200
-
-# Measured: with this many numbers in a filter for each place of an output plane, reading the
-# filters again for every image costs more than laying the images side by side.
-FILTER_PER_PLACE = 10
+# Measured: OpenBLAS has a quick way for products whose second factor is turned, if the result has
+# at most about 1200 numbers; and in large products it turns as quickly as we could.
+TURN_FROM, TURN_TO = 1_200, 100_000
 
 
-def images_together(filter_size: int, places: int) -> bool:
+# What it costs, in nanoseconds, measured on two kinds of processor: to begin a product, to read a
+# number of the weight once more, and to move a number to another place with strides.
+BEGIN, READ, MOVE = 350.0, 0.1, 1.2
+
+
+def images_together(x_size: int, out_size: int, products: int, weights: int) -> bool:
     """Whether the images of a chunk lie side by side in one wide matrix, or each in its own.
 
-    Each in its own needs no copy of the output, but every image reads all the filters.  That is
-    much where a filter (C*KH*KW numbers) is large and an output plane (OH*OW places) small.
+    Each in its own, every image begins all products and reads all weights.  Side by side, with the
+    image as the last axis, each number of the input and of the output is moved once.  So small
+    planes with many channels are better off side by side.
 
-    >>> images_together(64 * 9, 8 * 8), images_together(512 * 9, 7 * 7)
-    (False, True)
+    Args:
+        x_size, out_size: numbers of one image, before and after.
+        products: of one image.
+        weights: numbers in all filters.
+
+    >>> images_together(64 * 8 * 8, 64 * 8 * 8, 3, 64 * 64 * 9)
+    False
+    >>> images_together(512 * 7 * 7, 512 * 7 * 7, 3, 512 * 512 * 9)
+    True
     """
-    return filter_size >= FILTER_PER_PLACE * places
+    return BEGIN * products + READ * weights > MOVE * (x_size + out_size)
 
 
 def working_set(C: int, M: int, reading: Reading, OH: int, OW: int) -> int:
     """Numbers that :func:`correlate` works on for one image: a buffer, the sum and a product."""
-    if not reading.rows or not reading.columns:
-        return M * OH * OW
-    height = max(block.height for block in _blocks(reading, OH))
+    height = max((block.height for block in _blocks(reading, OH)), default=0)
     return OW * (len(reading.columns) * C * height + 2 * M * OH)
 
 
@@ -172,40 +196,55 @@ def _blocks_read(
 ) -> Iterator[tuple[int, Array]]:
     """For each kernel row the numbers that it reads, as a matrix for each image and group.
 
-    (n, G, KW*C, OH*OW), or with the images together (1, G, KW*C, OH*n*OW).
+    (n, G, KW*C, OH*OW), or with the images together (1, G, KW*C, OH*OW*n).
     """
     width = len(x) * OW if together else OW  # of a row of a buffer
+    source = x[..., None]
+    if together:  # one image, with n numbers in each column
+        n, G, *sizes = x.shape
+        source = scratch(x, "source", (1, G, *sizes, n), x.dtype)
+        source[0] = x.transpose(1, 2, 3, 4, 0)
     for block in _blocks(reading, OH):
-        unfolded = _unfold(x, reading, block, OW, together)
+        unfolded = _unfold(source, reading, block, OW)
         for kh, start in block.uses:
             yield kh, unfolded[..., start * width : (start + OH) * width]
 
 
-def _unfold(x: Array, reading: Reading, block: _Block, OW: int, together: bool) -> Array:
-    """The rows of a block once for each kernel column, moved sideways: (n, G, KW*C, height*OW)."""
-    n, G, C, H, W = x.shape
+def _unfold(x: Array, reading: Reading, block: _Block, OW: int) -> Array:
+    """The rows of a block once for each kernel column, moved sideways.
+
+    From (n, G, C, H, W, D), with D numbers in each column, to (n, G, KW*C, height*OW*D).
+    """
+    n, G, C, H, W, D = x.shape
     _, columns, row_step, column_step = reading
     first, height, KW = block.first, block.height, len(columns)
-    as_it_is = (first, height, row_step, *columns, OW, column_step) == (0, H, 1, 0, W, 1)
-    if as_it_is and not together:  # a 1x1 kernel: nothing to move, nothing to leave out
-        return x.reshape(n, G, C, H * W)
-    if together:
-        memory = scratch(x, "unfolded", (G, KW, C, height, n, OW), x.dtype)
-        unfolded = memory.transpose(4, 0, 1, 2, 3, 5)
-    else:
-        memory = unfolded = scratch(x, "unfolded", (n, G, KW, C, height, OW), x.dtype)
+    steps_by_one = (row_step, column_step, OW) == (1, 1, W)
+    if steps_by_one and (first, height, *columns) == (0, H, 0):  # a 1x1 kernel: nothing to move
+        return x.reshape(n, G, C, H * W * D)
+    unfolded = scratch(x, "unfolded", (n, G, KW, C, height, OW, D), x.dtype)
     rows, from_rows = _inside(first, row_step, height, H)
-    unfolded[..., : rows.start, :] = 0
-    unfolded[..., rows.stop :, :] = 0
-    for kw in range(KW):
-        cols, from_cols = _inside(columns[kw], column_step, OW, W)
+    unfolded[..., : rows.start, :, :] = 0
+    unfolded[..., rows.stop :, :, :] = 0
+    for kw, column in enumerate(columns):
+        cols, from_cols = _inside(column, column_step, OW, W)
         tap = unfolded[:, :, kw, :, rows]
+        if steps_by_one:  # whole rows in a run: what moves beyond the end of a row is zeroed below
+            _move(x[..., from_rows, :, :], tap, column * D)
+        else:
+            tap[..., cols, :] = x[..., from_rows, from_cols, :]
         if cols.start:
-            tap[..., : cols.start] = 0
+            tap[..., : cols.start, :] = 0
         if cols.stop < OW:
-            tap[..., cols.stop :] = 0
-        tap[..., cols] = x[..., from_rows, from_cols]
-    return memory.reshape(*((1, G) if together else (n, G)), KW * C, -1)
+            tap[..., cols.stop :, :] = 0
+    return unfolded.reshape(n, G, KW * C, height * OW * D)
+
+
+def _move(rows: Array, tap: Array, by: int) -> None:
+    """tap[i] = rows[i + by] along the rows of each channel, taken as one run of numbers."""
+    length = rows.shape[3] * rows.shape[4] * rows.shape[5]
+    by = max(-length, min(length, by))
+    given, taken = (a.reshape(*a.shape[:3], length) for a in (rows, tap))
+    taken[..., max(0, -by) : length - max(0, by)] = given[..., max(0, by) : length - max(0, -by)]
 
 
 def _inside(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:

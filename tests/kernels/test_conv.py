@@ -17,6 +17,7 @@ from minires.kernels import (
     get_num_threads,
     im2col,
     parallel,
+    pieces,
     reference,
     set_num_threads,
     shifted,
@@ -136,15 +137,17 @@ def test_all_three_maps_equal_the_reference(case: Any, seed: int, dtype: Any) ->
 
 
 @quick
-@given(convolutions(), st.integers(0, 2**32 - 1), st.sampled_from([0.0, np.inf]))
+@given(convolutions(), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e9]))
 def test_images_apart_and_images_together_equal_the_reference(
-    case: Any, seed: int, per_place: float
+    case: Any, seed: int, cost: float
 ) -> None:
     x_shape, weight_shape, how = case
     arrays = drawn(np.random.default_rng(seed), x_shape, weight_shape, how, np.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shifted, "FILTER_PER_PLACE", per_place)
-        patch.setattr(shifted, "SMALL_RESULT", (-1, np.inf)[seed % 2])
+        patch.setattr(shifted, "MOVE", cost)
+        patch.setattr(shifted, "TURN_FROM", (-1, np.inf)[seed % 2])
+        patch.setattr(pieces, "PRODUCTS_WORTH_A_THREAD", (1, 1 << 60)[seed // 2 % 2])
+        patch.setattr(pieces, "FEWEST_CHANNELS", 1)
         holds_against_reference(IMPLEMENTATIONS["conv"], *arrays, how)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from minires.kernels import conv, im2col, norm
+from minires.kernels.pieces import Piece, cut, once_a_share
 
 N, C, H, W = 3, 4, 7, 6
 C_OUT, GROUPS, KH, KW = 10, 2, 3, 2
@@ -32,8 +33,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         seen.append((count, bytes_each))
         return [work(slice(0, count))]
 
-    for module in (conv, im2col, norm):
+    def cut(count: int, bytes_each: int, products: int, channels: int) -> list[Piece]:
+        seen.append((count, bytes_each))
+        return [Piece(slice(0, count))]
+
+    for module in (im2col, norm):
         monkeypatch.setattr(module, "map_chunks", map_chunks)
+    monkeypatch.setattr(conv, "cut", cut)
     return seen
 
 
@@ -81,3 +87,50 @@ def test_batch_norm_counts_two_images_forward_and_four_backward(
     norm.batch_norm(x, mean, var)
     norm.batch_norm_grad(x, x, mean, var)
     assert asked == [(N, 2 * image), (N, 2 * image), (N, 4 * image), (N, 4 * image)]
+
+
+def shared(count: int, bytes_each: int, products: int, channels: int) -> tuple[int, int]:
+    """Chunks of the batch, and shares of the filters."""
+    pieces = cut(count, bytes_each, products, channels)
+    return len({piece.images.start for piece in pieces}), pieces[0].shares
+
+
+MEGABYTE, MILLION = 1 << 20, 1_000_000
+
+
+def test_filters_are_shared_out_where_few_chunks_have_much_to_multiply() -> None:
+    assert shared(4, MEGABYTE // 2, 400 * MILLION, 512) == (1, 4)
+    assert shared(4, 2 * MEGABYTE, 400 * MILLION, 512) == (2, 2)
+    assert shared(4, 3 * MEGABYTE, 400 * MILLION, 512) == (4, 1)
+    assert shared(64, MEGABYTE, 9000 * MILLION, 64) == (16, 1)
+
+
+def test_little_work_and_few_channels_stay_together() -> None:
+    assert shared(4, MEGABYTE // 2, 1 * MILLION, 512) == (1, 1)
+    assert shared(4, MEGABYTE // 2, 60 * MILLION, 512) == (1, 2)
+    assert shared(4, MEGABYTE // 2, 400 * MILLION, 47) == (1, 2)
+    assert shared(4, MEGABYTE // 2, 400 * MILLION, 8) == (1, 1)
+    assert cut(0, MEGABYTE, 0, 8) == []
+
+
+def test_the_shares_cover_the_channels_once_and_are_even() -> None:
+    for channels in (64, 65, 70):
+        pieces = cut(4, MEGABYTE // 2, 400 * MILLION, channels)
+        bounds = [(piece.share(channels).start, piece.share(channels).stop) for piece in pieces]
+        assert [start for start, _ in bounds[1:]] == [stop for _, stop in bounds[:-1]]
+        assert (bounds[0][0], bounds[-1][1]) == (0, channels)
+        sizes = [stop - start for start, stop in bounds]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_weights_are_made_once_for_each_share() -> None:
+    made: list[slice] = []
+
+    def make(share: slice) -> np.ndarray:
+        made.append(share)
+        return np.arange(10)[share]
+
+    weights = once_a_share(make)
+    for share in (slice(0, 5), slice(5, 10), slice(0, 5)):
+        np.testing.assert_array_equal(weights(share), np.arange(10)[share])
+    assert made == [slice(0, 5), slice(5, 10)]

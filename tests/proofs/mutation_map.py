@@ -25,6 +25,7 @@ OWN: dict[str, tuple[tuple[str, ...], str]] = {
     "kernels/ladder": (("kernels/test_ladder",), ""),
     "kernels/norm": (("kernels/test_working_sets", "kernels/test_norm"), "batch_norm"),
     "kernels/parallel": (("kernels/test_parallel",), "conv"),
+    "kernels/pieces": (("kernels/test_working_sets", "kernels/test_conv"), "conv"),
     "kernels/pool": (("kernels/test_pool",), "pool"),
     "kernels/reference": (("kernels/test_reference", "kernels/test_norm"), ""),
     "kernels/reference_pool": (("kernels/test_reference", "kernels/test_pool"), ""),
@@ -95,7 +96,7 @@ SPECS: Stage = ("tests/functional/test_specs.py",)
 NO_MORE_SPECS = {
     f"kernels/{name}"
     for name in (
-        *("conv", "im2col", "ladder", "norm", "pool", "reference", "reference_pool"),
+        *("conv", "im2col", "ladder", "norm", "pieces", "pool", "reference", "reference_pool"),
         *("shifted", "softmax", "special", "windows"),
     )
 }
