@@ -44,14 +44,14 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
         zeros = array_module(x).zeros(x.shape[1], dtype=x.dtype)
         return zeros, zeros.copy()
     C = x.shape[1]
-    rows = _rows(x)  # (N, C*L)
-    L = rows.shape[1] // C
+    rows = _laid_out(x)
+    L = rows[0].size // C
 
     def moments(piece: slice) -> tuple[int, Array, Array]:
         part = rows[piece]
         count = part.shape[0] * L
         mean = (_channel_sum(part, C) / count).astype(x.dtype, copy=False)
-        deviation = _deviation(part, mean, x.dtype)
+        deviation = _deviation(part, _beside(mean, part), x.dtype)
         rest = _channel_sum(deviation, C) / count  # 0, but for what rounding took from the mean
         squares = _channel_dot(deviation, deviation, C) - count * rest * rest
         return count, mean + rest, squares.clip(min=0)  # rounding could leave -0.0000001
@@ -104,13 +104,12 @@ def batch_norm(
     """
     check_batch_norm(x, mean=mean, var=var, weight=weight, bias=bias)
     xp = array_module(x)
-    rows = _rows(x)
-    L = rows.shape[1] // max(x.shape[1], 1)
+    rows = _laid_out(x)
     scale = _scale(var, weight, eps)
     out = xp.empty(rows.shape, dtype=_widest(x, mean, scale, bias))
     if not training:  # scale*x + shift; in training mean may be far from 0, and would cancel here
         mean, bias = None, -mean * scale if bias is None else bias - mean * scale
-    scale, mean, bias = (v if v is None else xp.repeat(v, L) for v in (scale, mean, bias))
+    scale, mean, bias = (v if v is None else _beside(v, rows) for v in (scale, mean, bias))
 
     def work(piece: slice) -> None:
         part = rows[piece]
@@ -120,7 +119,7 @@ def batch_norm(
         if bias is not None:
             part += bias
 
-    map_chunks(work, len(rows), 2 * out.itemsize * rows.shape[1])
+    map_chunks(work, len(rows), 2 * out.itemsize * math.prod(x.shape[1:]))
     return out.reshape(x.shape)
 
 
@@ -173,15 +172,15 @@ def batch_norm_grad(
     if not x.size:
         zeros = xp.zeros(C, dtype=dtype)
         return xp.zeros(x.shape, dtype=dtype), zeros, zeros.copy()
-    rows, grads = _rows(x), _rows(grad_out)
-    L = rows.shape[1] // C
-    m = rows.shape[0] * L
+    rows, grads = _laid_out(x), _laid_out(grad_out)
+    m = x.size // C
+    mean = _beside(mean, rows)
 
     def sums(piece: slice) -> tuple[Array, Array]:
         deviation = _deviation(rows[piece], mean, dtype)
         return _channel_sum(grads[piece], C), _channel_dot(deviation, grads[piece], C)
 
-    bytes_each = 4 * dtype.itemsize * C * L
+    bytes_each = 4 * dtype.itemsize * rows[0].size
     parts = map_chunks(sums, len(rows), bytes_each, blas=True)
     grad_bias, grad_weight = parts[0]
     for part_bias, part_weight in parts[1:]:
@@ -192,9 +191,9 @@ def batch_norm_grad(
 
     # scale * (g - grad_bias/m - (x - mean)*inverse_std*grad_weight/m)
     #     = scale*g + ((x - mean)*slope + shift)
-    slope = xp.repeat(-scale * (inverse_std * grad_weight / m), L)
-    shift = xp.repeat(-scale * (grad_bias / m), L)
-    scale, mean = xp.repeat(scale, L), xp.repeat(mean, L)
+    slope = _beside(-scale * (inverse_std * grad_weight / m), rows)
+    shift = _beside(-scale * (grad_bias / m), rows)
+    scale = _beside(scale, rows)
     grad_x = xp.empty(rows.shape, dtype=dtype)
 
     def work(piece: slice) -> None:
@@ -211,40 +210,53 @@ def batch_norm_grad(
     return grad_x.reshape(x.shape), grad_weight, grad_bias
 
 
-# Elementwise work goes through an image in one run, beside per-channel numbers that are repeated
-# for every place of a plane: long loops even where planes are small.
+# NumPy's inner loop runs over the last axis.  Where images are large that is a plane, beside one
+# number of its channel; where they are small it is a whole image, beside per-channel numbers that
+# are repeated for every place of the plane and stay in the cache.
+
+LARGE_IMAGE = 1 << 15  # numbers; measured
+LONG_PLANE = 32  # places from which a scalar product for every plane pays; measured
 
 
-def _rows(x: Array) -> Array:
-    """(N, C, ...) as (N, C*L), one image a row."""
-    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+def _laid_out(x: Array) -> Array:
+    """(N, C, ...) as (N, C*L), or as (N, C, L) where images are large."""
+    N, C = x.shape[:2]
+    L = math.prod(x.shape[2:])
+    return x.reshape(N, C, L) if C * L > LARGE_IMAGE else x.reshape(N, C * L)
+
+
+def _beside(per_channel: Array, rows: Array) -> Array:
+    """Per-channel numbers (C,) as they meet what :func:`_laid_out` gave."""
+    if rows.ndim == 3:
+        return per_channel[:, None]
+    return array_module(rows).repeat(per_channel, rows.shape[1] // len(per_channel))
 
 
 def _deviation(part: Array, mean: Array, dtype: Any) -> Array:
-    """part - mean, of (n, C*L) and (C,), in memory of this thread."""
-    xp = array_module(part)
+    """part - mean, which lies beside it, in memory of this thread."""
     deviation = scratch(part, "deviation", part.shape, dtype)
-    xp.subtract(part, xp.repeat(mean, part.shape[1] // len(mean)), out=deviation)
+    array_module(part).subtract(part, mean, out=deviation)
     return deviation
 
 
 def _channel_sum(part: Array, C: int) -> Array:
-    """(n, C*L) -> (C,): over the images, which is a product for BLAS, then over the plane."""
-    over_images = array_module(part).ones(len(part), part.dtype) @ part
-    return over_images.reshape(C, -1).sum(axis=1, dtype=np.float64)
+    """Over images and plane, (C,): one way round or the other a product with ones, for BLAS."""
+    ones = array_module(part).ones
+    if part.ndim == 3:
+        L = part.shape[2]
+        by_plane = part.reshape(-1, L) @ ones(L, part.dtype)
+        return by_plane.reshape(-1, C).sum(axis=0, dtype=np.float64)
+    by_place = ones(len(part), part.dtype) @ part
+    return by_place.reshape(C, -1).sum(axis=1, dtype=np.float64)
 
 
 def _channel_dot(a: Array, b: Array, C: int) -> Array:
-    """sum a*b over the images and the plane, of two (n, C*L) -> (C,); ``a`` may be overwritten."""
-    if a.shape[1] < MANY_PLACES * C:
-        a *= b
-        return _channel_sum(a, C)
-    a, b = (each.reshape(len(each), C, -1) for each in (a, b))
-    return array_module(a).vecdot(a, b).sum(axis=0, dtype=np.float64)
-
-
-# Measured: a scalar product for every plane pays where planes have at least so many places.
-MANY_PLACES = 32
+    """sum a*b over images and plane, (C,); ``a`` may be overwritten."""
+    if a[0].size >= LONG_PLANE * C:
+        a, b = (each.reshape(len(each), C, -1) for each in (a, b))
+        return array_module(a).vecdot(a, b).sum(axis=0, dtype=np.float64)
+    a *= b
+    return _channel_sum(a, C)
 
 
 def _scale(var: Array, weight: Array | None, eps: float) -> Array:
