@@ -11,7 +11,7 @@ Every image is treated by itself, so a batch can be cut into pieces anywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from minires.kernels.geometry import (
     check_pool2d,
     window_counts,
 )
+from minires.kernels.parallel import chunks, map_chunks
 from minires.kernels.windows import COLS, ROWS, at, fold, spread, taps_along
 
 __all__ = [
@@ -71,8 +72,13 @@ def max_pool2d(
     >>> max_pool2d(np.array([[[[1.0, 5.0, 2.0], [4.0, 5.0, 0.0]]]]), 2, stride=1)
     (array([[[[5., 5.]]]]), array([[[[1, 1]]]]))
     """
-    xp = array_module(x)
     window = check_pool2d("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    out, indices = _some_planes_at_a_time(lambda planes: _max_pool(planes, window), x)
+    return out, indices
+
+
+def _max_pool(x: Array, window: PoolGeometry) -> tuple[Array, Array]:
+    xp = array_module(x)
     (KH, KW), (OH, OW) = window.kernel, window.out
     row_taps, col_taps = taps_along(window, x.shape, ROWS), taps_along(window, x.shape, COLS)
     least = _least(x.dtype)
@@ -302,6 +308,22 @@ def adaptive_avg_pool2d_grad_input(grad_out: Array, x_shape: tuple[int, ...]) ->
         return _spread_bins(_spread_bins(grad_out, COLS, W), ROWS, H)
 
 
+def _some_planes_at_a_time(
+    compute: Callable[[Array], tuple[Array, ...]], x: Array
+) -> tuple[Array, ...]:
+    """``compute(x)``, for planes that do not see each other, in chunks over threads."""
+    N, C, H, W = x.shape
+    planes = x.reshape(N * C, 1, H, W)
+    bytes_each = 4 * x.itemsize * H * W  # the plane, and what the taps leave of it
+    if len(chunks(N * C, bytes_each)) < 2:
+        return compute(x)
+    parts = map_chunks(lambda piece: compute(planes[piece]), N * C, bytes_each)
+    concatenate = array_module(x).concatenate
+    return tuple(
+        concatenate(found).reshape(N, C, *found[0].shape[2:]) for found in zip(*parts, strict=True)
+    )
+
+
 def _least(dtype: Any) -> float:
     """What never wins against a number of this dtype."""
     if dtype.kind in "iu":
@@ -337,7 +359,7 @@ def _indices(xp: Any, score: Array, window: PoolGeometry, W: int) -> Array:
     kh, kw = np.divmod(np.arange(KH * KW)[::-1], KW)  # score 1 is the last tap
     in_window = np.append(0, kh * DH * W + kw * DW)  # (1 + KH*KW,)
     first = (np.arange(OH) * SH - PH)[:, None] * W + (np.arange(OW) * SW - PW)  # (OH, OW)
-    indices = xp.asarray(in_window, xp.int64).take(score)
+    indices = xp.asarray(in_window, xp.int64)[score]
     indices += xp.asarray(first, xp.int64)
     return indices
 

@@ -412,3 +412,57 @@ def test_a_child_forked_while_another_thread_holds_the_limit_does_not_inherit_it
     where: str,
 ) -> None:
     assert python(FORK_BESIDE_A_BLOCK + FORKED[where] + WAIT_FOR_CHILD) == "child 0"
+
+
+# --- memory ---
+
+
+def test_scratch_is_the_same_memory_again_for_one_thread_and_other_memory_for_another() -> None:
+    like, dtype = np.ones(1), np.dtype(np.float32)
+    first = parallel.scratch(like, "a", (3, 4), dtype)
+    first[...] = 7
+    assert parallel.scratch(like, "a", (2, 5), dtype).tolist() == [[7.0] * 5] * 2
+    assert not np.shares_memory(first, parallel.scratch(like, "b", (3, 4), dtype))
+    double = parallel.scratch(like, "a", (3, 4), np.dtype(np.float64))
+    assert double.dtype == np.float64
+    assert not np.shares_memory(first, double)
+    larger = parallel.scratch(like, "a", (30, 4), dtype)
+    assert larger.shape == (30, 4)
+    found: list[np.ndarray] = []
+    thread = threading.Thread(
+        target=lambda: found.append(parallel.scratch(like, "a", (3, 4), dtype))
+    )
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(larger, found[0])
+
+
+def test_very_large_scratch_is_not_kept() -> None:
+    like, dtype = np.ones(1), np.dtype(np.int8)
+    size = 8 * parallel.CHUNK_BYTES
+    kept = parallel.scratch(like, "large", (size,), dtype)
+    assert np.shares_memory(kept, parallel.scratch(like, "large", (1,), dtype))
+    given = parallel.scratch(like, "larger", (size + 1,), dtype)
+    assert not np.shares_memory(given, parallel.scratch(like, "larger", (1,), dtype))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+@pytest.mark.parametrize(("keep", "again"), [("1", False), ("0", True)])
+def test_freed_memory_is_kept_unless_the_environment_says_otherwise(keep: str, again: bool) -> None:
+    code = """
+import resource
+import numpy as np
+from minires.kernels.parallel import one_blas_thread
+with one_blas_thread():
+    pass
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        arrays = [np.ones(3 << 20, np.uint8) for _ in range(8)]
+        del arrays
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+    found = int(python(code, MINIRES_KEEP_MEMORY=keep))
+    assert (found > 1000) == again, found

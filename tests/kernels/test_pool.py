@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minires.errors import ShapeError, UsageError
-from minires.kernels import pool, reference_pool
+from minires.kernels import parallel, pool, reference_pool
 
 quick = settings(deadline=None, max_examples=60)
 LAYOUTS = ["C", "F", "strided", "read-only"]
@@ -259,3 +259,22 @@ def test_mistakes_are_named_by_fast_and_reference_alike(kernels):
         kernels.adaptive_avg_pool2d(x, 0)
     with pytest.raises(ShapeError, match="adaptive_avg_pool2d_grad_input: grad_out must have"):
         kernels.adaptive_avg_pool2d_grad_input(x[:1], x.shape)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_pooling_some_planes_at_a_time_has_the_bits_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 5, 9, 8)).astype(np.float32)
+    x[1, 2, 3, 4] = np.nan
+    whole = pool.max_pool2d(x, 3, 2, 1)
+    usual = parallel.get_num_threads()
+    parallel.set_num_threads(count)
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", 3000)
+    try:
+        cut = pool.max_pool2d(x, 3, 2, 1)
+        assert len(parallel.chunks(15, 4 * 4 * 9 * 8)) > 3
+    finally:
+        parallel.set_num_threads(usual)
+    for a, b in zip(whole, cut, strict=True):
+        assert (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())
