@@ -14,7 +14,7 @@ Each says here where its taps read from; how the numbers are multiplied is
 from __future__ import annotations
 
 import math
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from minires.device import Array, array_module
@@ -319,9 +319,10 @@ class _Remainder(NamedTuple):
 
     pixels: slice
     taps: slice
-    offsets: list[int]  # tap k of the i-th pixel reads grad_out at i + offset
+    offsets: tuple[int, ...]  # tap k of the i-th pixel reads grad_out at i + offset
 
 
+@lru_cache
 def _remainders(K: int, size: int, how: _Setting, axis: int) -> list[_Remainder]:
     S, P, D = how.stride[axis], how.padding[axis], how.dilation[axis]
     found = []
@@ -332,7 +333,7 @@ def _remainders(K: int, size: int, how: _Setting, axis: int) -> list[_Remainder]
         every = taps[1] - taps[0] if len(taps) > 1 else 1
         of_kernel = slice(taps[0], taps[-1] + 1, every) if taps else slice(0)
         if len(range(size)[pixels]):
-            found.append(_Remainder(pixels, of_kernel, [q + (a - k * D) // S for k in taps]))
+            found.append(_Remainder(pixels, of_kernel, tuple(q + (a - k * D) // S for k in taps)))
     return found
 
 
@@ -341,9 +342,10 @@ def _size(pixels: tuple[slice, slice], x_shape: tuple[int, ...]) -> tuple[int, i
     return rows, columns
 
 
+@lru_cache
 def _forward(kernel: Pair, how: _Setting) -> Reading:
     """Where output (i, j) reads in the image: tap (kh, kw) at i*stride + kh*dilation - padding."""
     (SH, SW), (PH, PW), (DH, DW) = how.stride, how.padding, how.dilation
     KH, KW = kernel
-    rows = [kh * DH - PH for kh in range(KH)]
-    return Reading(rows, [kw * DW - PW for kw in range(KW)], SH, SW)
+    rows = tuple(kh * DH - PH for kh in range(KH))
+    return Reading(rows, tuple(kw * DW - PW for kw in range(KW)), SH, SW)

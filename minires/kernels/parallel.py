@@ -20,8 +20,8 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import copy_context
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -90,6 +90,16 @@ class _Regime:
         self.limiter: Any = None
         self.here = _Here()
 
+    def set_limit(self) -> None:
+        """Take BLAS its threads; called with the depth at 1."""
+        if self.controller is None:  # looking the libraries up takes milliseconds: once
+            from threadpoolctl import ThreadpoolController
+
+            self.controller = ThreadpoolController()
+            _keep_freed_memory()
+        _let_any_thread_limit(self.controller)
+        self.limiter = self.controller.limit(limits=1, user_api="blas")
+
     def lift_limit(self) -> None:
         """Give BLAS its threads back; called with the depth at 0."""
         limiter, self.limiter = self.limiter, None
@@ -152,29 +162,26 @@ def set_num_threads(count: int) -> None:
         _regime.threads = count
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
+class one_blas_thread:
     """Hold BLAS to one thread inside the block; cheap when a caller already does.
 
     The limit belongs to the whole process, so it is set by whoever enters first and lifted by
     whoever leaves last, from any thread.  A forked child keeps it only where its one thread is
     inside the block itself.
     """
-    regime = _regime
-    with regime.lock:
-        regime.depth += 1
-        regime.here.depth += 1
-        if regime.depth == 1:
-            if regime.controller is None:  # looking the libraries up takes milliseconds: once
-                from threadpoolctl import ThreadpoolController
 
-                regime.controller = ThreadpoolController()
-                _keep_freed_memory()
-            _let_any_thread_limit(regime.controller)
-            regime.limiter = regime.controller.limit(limits=1, user_api="blas")
-    try:
-        yield
-    finally:
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        regime = _regime
+        with regime.lock:
+            regime.depth += 1
+            regime.here.depth += 1
+            if regime.depth == 1:
+                regime.set_limit()
+
+    def __exit__(self, *error: object) -> None:
+        regime = _regime
         with regime.lock:
             regime.depth -= 1
             regime.here.depth -= 1

@@ -29,7 +29,8 @@ weight is the same products the other way round.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from minires.device import Array, array_module
@@ -52,8 +53,8 @@ class Reading(NamedTuple):
     x[i * row_step + rows[r], j * column_step + columns[s]]        0 beyond the image
     """
 
-    rows: Sequence[int]
-    columns: Sequence[int]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
     row_step: int
     column_step: int
 
@@ -171,12 +172,14 @@ def images_together(x_size: int, out_size: int, products: int, weights: int) -> 
     return BEGIN * products + READ * weights > MOVE * (x_size + out_size)
 
 
+@lru_cache
 def working_set(C: int, M: int, reading: Reading, OH: int, OW: int) -> int:
     """Numbers that :func:`correlate` works on for one image: a buffer, the sum and a product."""
     height = max((block.height for block in _blocks(reading, OH)), default=0)
     return OW * (len(reading.columns) * C * height + 2 * M * OH)
 
 
+@lru_cache
 def _blocks(reading: Reading, OH: int) -> list[_Block]:
     """Kernel rows by the remainder of the rows that they read: each remainder has a buffer."""
     step = reading.row_step
@@ -219,7 +222,7 @@ def _unfold(x: Array, reading: Reading, block: _Block, OW: int) -> Array:
     _, columns, row_step, column_step = reading
     first, height, KW = block.first, block.height, len(columns)
     steps_by_one = (row_step, column_step, OW) == (1, 1, W)
-    if steps_by_one and (first, height, *columns) == (0, H, 0):  # a 1x1 kernel: nothing to move
+    if steps_by_one and (first, height, columns) == (0, H, (0,)):  # a 1x1 kernel: nothing to move
         return x.reshape(n, G, C, H * W * D)
     unfolded = scratch(x, "unfolded", (n, G, KW, C, height, OW, D), x.dtype)
     rows, from_rows = _inside(first, row_step, height, H)
