@@ -10,6 +10,7 @@ import pytest
 
 from minires.kernels import conv, im2col, norm
 from minires.kernels.pieces import Piece, cut, once_a_share
+from minires.kernels.shifted import images_together
 
 N, C, H, W = 3, 4, 7, 6
 C_OUT, GROUPS, KH, KW = 10, 2, 3, 2
@@ -134,3 +135,27 @@ def test_weights_are_made_once_for_each_share() -> None:
     for share in (slice(0, 5), slice(5, 10), slice(0, 5)):
         np.testing.assert_array_equal(weights(share), np.arange(10)[share])
     assert made == [slice(0, 5), slice(5, 10)]
+
+
+@pytest.mark.parametrize(
+    ("C", "M", "size", "kernel", "together"),
+    [
+        (8, 8, 8, 3, False),
+        (16, 16, 4, 3, True),
+        (32, 32, 2, 3, True),
+        (16, 16, 32, 3, False),
+        (64, 64, 8, 3, False),
+        (64, 64, 28, 3, False),
+        (512, 512, 7, 3, True),
+        (512, 512, 4, 3, True),
+        (64, 256, 14, 1, False),
+        (256, 128, 7, 1, False),
+    ],
+)
+def test_images_lie_together_where_that_was_measured_to_be_faster(
+    C: int, M: int, size: int, kernel: int, together: bool
+) -> None:
+    """The clear cases of tests/proofs/cost_model.py: 15% or more between the two ways."""
+    places = size * size
+    weights = C * M * kernel * kernel
+    assert images_together(C * places, M * places, kernel, weights) == together
