@@ -8,10 +8,10 @@ is no recursion, so depth has no limit.
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -182,7 +182,7 @@ def _run(
         before = grads.get(node)
         if before is None:
             grads[node] = grad
-            heapq.heappush(heap, (-node.rank, node))
+            heappush(heap, (-node.rank, node))
         elif node in ours:
             elementwise(array_module(before).add, before, grad, out=before)
         else:
@@ -197,7 +197,7 @@ def _run(
         for node, seed in roots:
             arrive(node, seed)
         while heap:
-            _, node = heapq.heappop(heap)
+            _, node = heappop(heap)
             grad = grads.pop(node)
             if node.hooks:
                 grad = _call_hooks(node, grad)
@@ -208,19 +208,26 @@ def _run(
                 found[node] = _as_tensor(grad)
             asked = wanted is None or any(parent in wanted for parent in node.parents)
             if asked and isinstance(node, Recorded):
-                needs = node.needs_input_grad
-                if wanted is not None:  # this pass asks for less than a full one
-                    node.needs_input_grad = tuple(parent in wanted for parent in node.parents)
-                try:
+                if wanted is None:
                     grads_in = _fire(node, grad)
-                finally:
-                    node.needs_input_grad = needs
+                else:
+                    grads_in = _fire_for(wanted, node, grad)
                 for parent, grad_in in zip(node.parents, grads_in, strict=True):
                     if parent is not None and grad_in is not None:
                         arrive(parent, _checked(node, parent, grad_in))
                 if not keep:
                     node.free()
     return found
+
+
+def _fire_for(wanted: set[Node], node: Recorded, grad: Any) -> Any:
+    """:func:`_fire` in a pass that asks for less than a full one."""
+    needs = node.needs_input_grad
+    node.needs_input_grad = tuple(parent in wanted for parent in node.parents)
+    try:
+        return _fire(node, grad)
+    finally:
+        node.needs_input_grad = needs
 
 
 def _fire(node: Recorded, grad: Any) -> Any:
@@ -230,11 +237,13 @@ def _fire(node: Recorded, grad: Any) -> Any:
     watching = record is not None and anomaly.active()
     if record is not None and not node.freed:
         record.check_saved(node.name, node._held or ())
-    rung = node.rung
-    switch = rung is not None and rung != ladder.current()
-    # What NumPy would warn of, the watch names with its operation and line.
-    quiet = np.errstate(all="ignore") if watching else nullcontext()
-    with ladder.use(rung) if switch and rung else nullcontext(), quiet:
+    elsewhere = node.rung is not None and node.rung != ladder.current()
+    if watching or elsewhere:
+        # What NumPy would warn of, the watch names with its operation and line.
+        quiet = np.errstate(all="ignore") if watching else nullcontext()
+        with ladder.use(node.rung or ladder.current()), quiet:
+            grads = node.function.backward(node, grad)
+    else:
         grads = node.function.backward(node, grad)
     if not isinstance(grads, tuple):
         grads = (grads,)
@@ -252,13 +261,14 @@ def _fire(node: Recorded, grad: Any) -> Any:
 
 def _checked(node: Recorded, parent: Node, grad: Any) -> Any:
     """A gradient has the shape and the dtype of what it is the gradient of."""
-    if isinstance(grad, np.generic):
-        grad = np.asarray(grad)
-    if not isinstance(grad, Tensor) and not is_array(grad):
-        raise GraphError(
-            f"{node.name}.backward returned a {type(grad).__name__} as a gradient; return an array "
-            "(or what operations made of grad_out), or a tuple with one for each input."
-        )
+    if type(grad) is not np.ndarray:
+        if isinstance(grad, np.generic):
+            grad = np.asarray(grad)
+        if not isinstance(grad, Tensor) and not is_array(grad):
+            raise GraphError(
+                f"{node.name}.backward returned a {type(grad).__name__} as a gradient; return an "
+                "array (or what operations made of grad_out), or a tuple with one for each input."
+            )
     if grad.shape != parent.shape:
         raise ShapeError(
             f"{node.name}.backward returned a gradient of shape {tuple(grad.shape)} for an input "

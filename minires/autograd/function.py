@@ -50,6 +50,7 @@ from minires.kernels import ladder
 __all__ = ["Function", "Recorded"]
 
 _OWN_OUTPUT = Node((), (), None)  # stands for the node itself, which must not point to itself
+_NOTHING: dict[str, Any] = {}  # saved: one for all nodes, and never written to
 
 
 class Recorded(Node):
@@ -69,18 +70,23 @@ class Recorded(Node):
         "rung",
     )
 
-    def __init__(self, function: type[Function], parents: tuple[Node | None, ...]):
-        super().__init__(parents, (), None)
+    _to_save: dict[str, Array]
+    _saved: dict[str, tuple[Array, Node | None, guard.Record | None, int]]
+    _constants: dict[str, Any]
+    _cache: dict[str, Any]
+    _held: list[Array] | None
+    anomaly: anomaly.Record | None
+    rung: str | None
+
+    def __init__(
+        self, function: type[Function], parents: tuple[Node | None, ...], needs: tuple[bool, ...]
+    ):
+        Node.__init__(self, parents, (), None)
         self.function = function
-        self.needs_input_grad = tuple(parent is not None for parent in parents)
-        self._to_save: dict[str, Array] | None = None
-        self._saved: dict[str, tuple[Array, Node | None, int]] | None = None
-        self._constants: dict[str, Any] | None = None
-        self._cache: dict[str, Any] | None = None
-        self._held: list[Array] | None = None
-        self.anomaly: anomaly.Record | None = None
-        self.create_graph = False
-        self.freed = False
+        self.needs_input_grad = needs
+        self._to_save = self._saved = self._constants = self._cache = _NOTHING
+        self._held = self.anomaly = None
+        self.create_graph = self.freed = False
         self.rung = ladder.current() if function.uses_kernels else None
 
     @property
@@ -91,15 +97,15 @@ class Recorded(Node):
 
     def save(self, **arrays: Array) -> None:
         """Keep inputs or outputs for backward, by name."""
-        self._to_save = {**(self._to_save or {}), **arrays}
+        self._to_save = {**self._to_save, **arrays} if self._to_save else arrays
 
     def save_constant(self, **values: Any) -> None:
         """Keep values whose derivative is zero: masks, indices, shapes, numbers."""
-        self._constants = {**(self._constants or {}), **values}
+        self._constants = {**self._constants, **values} if self._constants else values
 
     def save_cache(self, **values: Any) -> None:
         """Keep intermediate results for ordinary backward; absent under ``create_graph``."""
-        self._cache = {**(self._cache or {}), **values}
+        self._cache = {**self._cache, **values} if self._cache else values
 
     # --- for backward methods ---
 
@@ -111,8 +117,9 @@ class Recorded(Node):
                 "backward(). Pass retain_graph=True to the earlier call if you need a second one, "
                 "or compute the loss again."
             )
-        values = [self._read(name) for name in names]
-        return values[0] if len(values) == 1 else tuple(values)
+        if len(names) == 1:
+            return self._read(names[0])
+        return tuple([self._read(name) for name in names])
 
     def cache(self, *names: str) -> Any:
         """What was cached under these names; not there under ``create_graph``."""
@@ -122,27 +129,25 @@ class Recorded(Node):
                 "'if ctx.create_graph:' and compute it again there from ctx.saved(...), so that "
                 "the gradient can be differentiated."
             )
-        cached = self._cache or {}
         for name in names:
-            if name not in cached:
-                raise self._not_saved(name, "save_cache", cached)
-        values = [cached[name] for name in names]
+            if name not in self._cache:
+                raise self._not_saved(name, "save_cache", self._cache)
+        values = [self._cache[name] for name in names]
         return values[0] if len(values) == 1 else tuple(values)
 
     @property
     def saved_arrays(self) -> dict[str, Any]:
         """All that this node keeps for backward, by name: for a learner to look at."""
-        kept = {name: entry[0] for name, entry in (self._saved or {}).items()}
-        return {**kept, **(self._constants or {}), **(self._cache or {})}
+        kept = {name: entry[0] for name, entry in self._saved.items()}
+        return {**kept, **self._constants, **self._cache}
 
     def _read(self, name: str) -> Any:
-        if self._constants is not None and name in self._constants:
+        if name in self._constants:
             return self._constants[name]
-        saved = self._saved or {}
-        if name not in saved:
-            raise self._not_saved(name, "save", {**saved, **(self._constants or {})})
-        array, node, version = saved[name]
-        if version >= 0 and guard.version(array) != version:
+        if name not in self._saved:
+            raise self._not_saved(name, "save", {**self._saved, **self._constants})
+        array, node, record, version = self._saved[name]
+        if record is not None and record.version != version:
             raise SavedArrayChangedError(
                 f"backward through {self.name}: its saved array {name!r} was changed in place "
                 "after the forward pass, so the gradient would be wrong.\n"
@@ -155,7 +160,7 @@ class Recorded(Node):
         return array
 
     def _not_saved(self, name: str, how: str, kept: dict[str, Any]) -> GraphError:
-        if name in (self._cache or {}) and how == "save":
+        if name in self._cache and how == "save":
             return GraphError(
                 f"{self.name}.backward: {name!r} is in the cache: read it there, with "
                 f"ctx.cache({name!r}), in ordinary backward only."
@@ -168,39 +173,39 @@ class Recorded(Node):
 
     # --- for the engine ---
 
-    def seal(self, inputs: list[Any], out: Array) -> None:
-        """Give every saved array its place in the graph, and put it under watch."""
+    def seal(self, places: dict[int, Node | None], out: Array) -> None:
+        """Give every saved array its place in the graph, and put it under watch.
+
+        ``places`` has those of the inputs, by identity.
+        """
         self.shape, self.dtype = out.shape, out.dtype
-        places: dict[str, tuple[Array, Node | None]] = {}
-        for name, given in (self._to_save or {}).items():
-            # NumPy makes a single number of a 0-d result; what is kept is the 0-d output.
-            value = out if isinstance(given, np.generic) else given
-            places[name] = value, self._place_of(name, value, inputs, out)
-        self._to_save, self._saved, self._held = None, {}, []
-        for name, (value, node) in places.items():
-            self._saved[name] = value, node, self._hold(value)
-        for constant in (self._constants or {}).values():  # an index can be a tuple of arrays
+        held = self._held = []
+        if self._to_save:
+            places.setdefault(id(out), _OWN_OUTPUT)
+            self._saved = {}
+            for name, given in self._to_save.items():
+                # NumPy makes a single number of a 0-d result; what is kept is the 0-d output.
+                value = out if isinstance(given, np.generic) else given
+                if id(value) not in places:
+                    self.free()
+                    raise self._no_place(name)
+                record, version = None, 0
+                if is_array(value):
+                    record = guard.hold(value)
+                    version = record.version
+                    held.append(value)
+                self._saved[name] = value, places[id(value)], record, version
+            self._to_save = _NOTHING
+        for constant in self._constants.values():  # an index can be a tuple of arrays
             for value in constant if isinstance(constant, tuple) else (constant,):
-                self._hold(value)
+                if hasattr(value, "dtype") and is_array(value):
+                    guard.hold(value)
+                    held.append(value)
         if anomaly.active() is not None:
-            self.anomaly = anomaly.Record.of(self._held or ())
+            self.anomaly = anomaly.Record.of(held)
 
-    def _hold(self, value: Any) -> int:
-        """Watch an array until this node is freed; returns its version, -1 if it is no array."""
-        if not is_array(value):
-            return -1
-        version = guard.hold(value)
-        assert self._held is not None
-        self._held.append(value)
-        return version
-
-    def _place_of(self, name: str, value: Any, inputs: list[Any], out: Array) -> Node | None:
-        for given, parent in zip(inputs, self.parents, strict=True):
-            if value is given:
-                return parent
-        if value is out:
-            return _OWN_OUTPUT
-        raise GraphError(
+    def _no_place(self, name: str) -> GraphError:
+        return GraphError(
             f"{self.name}.forward: ctx.save({name}=...) takes inputs and outputs of the operation "
             "only, and this is neither. Use ctx.save_constant if its derivative is zero, "
             "ctx.save_cache if backward can compute it again from the inputs."
@@ -209,14 +214,14 @@ class Recorded(Node):
     def free(self) -> None:
         """Let go of all that was saved."""
         held, self._held = self._held, None
-        self._saved = self._constants = self._cache = self._to_save = None
+        self._saved = self._constants = self._cache = self._to_save = _NOTHING
         self.freed = True
-        for array in held or ():
-            guard.release(array)
+        if held:
+            guard.release(*held)
 
     def __del__(self) -> None:
-        for array in self._held or ():
-            guard.release(array)
+        if self._held:
+            guard.release(*self._held)
 
 
 class _NotRecorded:
@@ -260,40 +265,44 @@ class Function:
         """Run the operation on tensors or arrays, and record it if one of them requires grad."""
         arrays: list[Any] = []
         parents: list[Node | None] = []
-        any_tensor = any_node = False
+        needs: list[bool] = []
+        any_tensor = False
         for value in inputs:
+            node = None
             if isinstance(value, Tensor):
                 any_tensor = True
-                node = value.node
-                any_node = any_node or node is not None
-                arrays.append(value._data)
-                parents.append(node)
-            else:
-                arrays.append(value)
-                parents.append(None)
+                value, node = value._data, value.node
+            arrays.append(value)
+            parents.append(node)
+            needs.append(node is not None)
         if not any_tensor:
             return cls.forward(_not_recorded, *arrays, **options)
-        if not (any_node and recording.get()):
-            out, extra = _split(cls.forward(_not_recorded, *arrays, **options), arrays)
-            result = Tensor._wrap(out, None)
-        else:
-            _tell_apart(arrays, parents)
-            ctx = Recorded(cls, tuple(parents))
-            out, extra = _split(cls.forward(ctx, *arrays, **options), arrays)
-            ctx.seal(arrays, out)
-            result = Tensor._wrap(out, ctx)
+        extra: tuple[Array, ...] = ()
+        ctx = None
+        if True in needs and recording.get():
+            ctx = Recorded(cls, tuple(parents), tuple(needs))
+            places = _tell_apart(arrays, parents)
+        out = cls.forward(_not_recorded if ctx is None else ctx, *arrays, **options)
+        if type(out) is not np.ndarray:
+            out, extra = _split(out, arrays)
+        if ctx is not None:
+            ctx.seal(places, out)
+        result = Tensor._wrap(out, ctx)
         return (result, *extra) if extra else result
 
 
-def _tell_apart(arrays: list[Any], parents: list[Node | None]) -> None:
-    """Give inputs that share an array, but not a place in the graph, arrays of their own.
+def _tell_apart(arrays: list[Any], parents: list[Node | None]) -> dict[int, Node | None]:
+    """The place of each input in the graph, by the identity of its array.
 
-    ``x * x.detach()`` has one array twice; what is saved is found again by identity.
+    Inputs that share an array, but not a place, get arrays of their own: ``x * x.detach()`` has one
+    array twice.
     """
-    for i in range(1, len(arrays)):
-        for j in range(i):
-            if arrays[i] is arrays[j] and parents[i] is not parents[j]:
-                arrays[i] = arrays[i].view()
+    places: dict[int, Node | None] = {}
+    for i, parent in enumerate(parents):
+        if places.setdefault(id(arrays[i]), parent) is not parent:
+            arrays[i] = arrays[i].view()
+            places[id(arrays[i])] = parent
+    return places
 
 
 def _split(out: Any, arrays: list[Any]) -> tuple[Array, tuple[Array, ...]]:

@@ -18,29 +18,33 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from minires.device import Array
 from minires.errors import GraphError
 
-__all__ = ["hold", "release", "version", "writable"]
+__all__ = ["Record", "hold", "release", "writable"]
 
 
-class _Record:
-    __slots__ = ("count", "locked", "version")
+class Record:
+    """What is known of one held array."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    __slots__ = ("count", "locked", "memory", "version")
+
+    def __init__(self, memory: Record | None, locked: bool) -> None:
+        self.count = 0  # how many nodes, and held views of it, hold the array
+        self.memory = memory  # the record of the array that owns the memory, if another one does
+        self.locked = locked
         self.version = 0
-        self.locked = False
 
+
+# In this module arrays are locked by setflags(False) and unlocked by setflags(True): the argument
+# is ``write``, and giving it by name takes more than twice as long.
 
 # By identity: a held array is alive, so its id is not reused.  Re-entrant, since the garbage
 # collector may drop a node, and so release its arrays, at any allocation.
-_records: dict[int, _Record] = {}
+_records: dict[int, Record] = {}
 _lock = threading.RLock()
 
 
@@ -54,89 +58,109 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 
-def hold(array: Array) -> int:
-    """Start watching ``array`` and its memory; returns the version to compare with at reading."""
+def hold(array: Array) -> Record:
+    """Start watching ``array`` and its memory, until :func:`release`; returns the memory's record.
+
+    Its ``version`` is to be compared with at reading.
+    """
     with _lock:
-        owner = _owner(array)
-        record = _begin(owner)
-        if array is not owner:
-            _begin(array)
-        return record.version
+        record = _records.get(id(array))
+        if record is None:
+            record = _begin(array)
+        record.count += 1
+        return record.memory or record
 
 
-def version(array: Array) -> int:
-    """The present version of the memory of a held array."""
-    return _records[id(_owner(array))].version
-
-
-def release(array: Array) -> None:
-    """End one :func:`hold`; after the last the array can be written again."""
+def release(*arrays: Array) -> None:
+    """End one :func:`hold` of each; after the last an array can be written again."""
     with _lock:
-        owner = _owner(array)
-        if array is not owner:
-            _end(array, owner)
-        _end(owner, owner)
+        for array in arrays:
+            record = _records[id(array)]
+            record.count -= 1
+            if record.count == 0:
+                _end(array, record)
 
 
-@contextmanager
-def writable(array: Array) -> Iterator[Array]:
+class writable:
     """Write to ``array`` in the block: the one door through which the library changes arrays.
 
     A graph that still holds its memory is told, and will refuse to run backward through it.
     """
-    with _lock:
-        owner = _owner(array)
-        record = _records.get(id(owner))
-        if record is not None:
-            record.version += 1
-        opened = [(a, r) for a in (owner, array) if (r := _records.get(id(a))) and r.locked]
-        for locked, _ in opened:  # the owner first: a view of locked memory cannot be unlocked
-            locked.setflags(write=True)
-    if isinstance(array, np.ndarray) and not array.flags.writeable:
-        raise GraphError(
-            f"An array of shape {array.shape} cannot be changed in place: it is read-only, perhaps "
-            "as a view that was made while a graph held its memory. Give the tensor an array of "
-            "its own: x.data = x.data.copy()."
-        )
-    try:
-        yield array
-    finally:
+
+    __slots__ = ("_array", "_opened")
+
+    def __init__(self, array: Array):
+        self._array = array
+        self._opened: list[tuple[Array, Record]] = []
+
+    def __enter__(self) -> Array:
+        array = self._array
         with _lock:
-            for locked, record in opened:
-                if record.count:
-                    locked.setflags(write=False)
+            owner = _owner(array)
+            record = _records.get(id(owner))
+            if record is not None:
+                record.version += 1
+                for held in (owner, array):  # a view of locked memory cannot be unlocked before it
+                    record = _records.get(id(held))
+                    if record is not None and record.locked:
+                        self._opened.append((held, record))
+                        held.setflags(True)
+        if isinstance(array, np.ndarray) and not array.flags.writeable:
+            self.__exit__()
+            raise GraphError(
+                f"An array of shape {array.shape} cannot be changed in place: it is read-only, "
+                "perhaps as a view that was made while a graph held its memory. Give the tensor an "
+                "array of its own: x.data = x.data.copy()."
+            )
+        return array
+
+    def __exit__(self, *error: object) -> None:
+        if self._opened:
+            with _lock:
+                for held, record in self._opened:
+                    if record.count:
+                        held.setflags(False)
 
 
 def _owner(array: Array) -> Array:
     """The array whose memory ``array`` shows: itself, or what it is a view of."""
-    owner = array
-    while (array := getattr(array, "base", None)) is not None:
-        if hasattr(array, "dtype"):
-            owner = array
+    owner, base = array, array.base
+    while base is not None:
+        if hasattr(base, "dtype"):
+            owner = base
+        base = getattr(base, "base", None)
     return owner
 
 
-def _begin(array: Array) -> _Record:
-    record = _records.get(id(array))
-    if record is None:
-        record = _records[id(array)] = _Record()
-        if isinstance(array, np.ndarray) and array.flags.writeable:
-            array.setflags(write=False)
-            record.locked = True
-    record.count += 1
+def _begin(array: Array) -> Record:
+    owner, memory = _owner(array), None
+    if owner is not array:
+        memory = _records.get(id(owner))
+        if memory is None:
+            memory = _begin(owner)
+        memory.count += 1
+    locked = isinstance(array, np.ndarray) and array.flags.writeable
+    if locked:
+        array.setflags(False)
+    record = _records[id(array)] = Record(memory, locked)
     return record
 
 
-def _end(array: Array, owner: Array) -> None:
-    record = _records[id(array)]
-    record.count -= 1
-    if record.count == 0:
-        del _records[id(array)]
+def _end(array: Array, record: Record) -> None:
+    del _records[id(array)]
+    if record.memory is None:
         if record.locked:
-            # A view can only be unlocked while its owner is, and the owner may still be held.
-            still_locked = array is not owner and not owner.flags.writeable
-            if still_locked:
-                owner.setflags(write=True)
-            array.setflags(write=True)
-            if still_locked:
-                owner.setflags(write=False)
+            array.setflags(True)
+        return
+    owner = _owner(array)
+    if record.locked:
+        # A view can only be unlocked while its owner is, and the owner may still be held.
+        still_locked = not owner.flags.writeable
+        if still_locked:
+            owner.setflags(True)
+        array.setflags(True)
+        if still_locked:
+            owner.setflags(False)
+    record.memory.count -= 1
+    if record.memory.count == 0:
+        _end(owner, record.memory)

@@ -29,7 +29,7 @@ class Add(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
-        ctx.save_constant(shapes=(np.shape(a), np.shape(b)))
+        ctx.save_constant(shapes=(getattr(a, "shape", ()), getattr(b, "shape", ())))
         return elementwise(np.add, a, b)
 
     @staticmethod
@@ -47,7 +47,7 @@ class Sub(Function):
 
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
-        ctx.save_constant(shapes=(np.shape(a), np.shape(b)))
+        ctx.save_constant(shapes=(getattr(a, "shape", ()), getattr(b, "shape", ())))
         return a - b
 
     @staticmethod
@@ -213,7 +213,7 @@ def operand(name: str, x: Any, beside: Any) -> Any:
     """
     if isinstance(x, np.generic):
         return x.item()
-    if isinstance(x, int | float):
+    if isinstance(x, (int, float)):
         return x
     dtype = getattr(x, "dtype", None)
     if dtype is None:
@@ -233,9 +233,17 @@ def operand(name: str, x: Any, beside: Any) -> Any:
     return to(x, other) if dtype.kind in "iub" or number else x
 
 
+def _alike(a: Any, b: Any) -> bool:
+    """Whether both are tensors of one floating dtype, which :func:`operand` would leave alone."""
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return False
+    dtype: np.dtype[Any] = a._data.dtype
+    return dtype.kind == "f" and dtype == b._data.dtype
+
+
 def binary(name: str, function: type[Function], a: Any, b: Any, **options: Any) -> Any:
     """Apply an operation of two broadcast operands; ``name`` is what an error calls it."""
-    left, right = operand(name, a, b), operand(name, b, a)
+    left, right = (a, b) if _alike(a, b) else (operand(name, a, b), operand(name, b, a))
     if not (hasattr(a, "dtype") or hasattr(b, "dtype")):
         raise DTypeError(
             f"{name}: neither {a!r} nor {b!r} is an array or tensor; Python computes with numbers."

@@ -9,11 +9,15 @@ from minires.device import array_module
 from minires.errors import ShapeError, describe
 from minires.functional.arithmetic import add
 from minires.functional.dtypes import check_same_dtype
-from minires.functional.shape import Reshape, transpose, unbroadcast
+from minires.functional.shape import Permute, Reshape, unbroadcast
 from minires.kernels.checks import check_arrays
 from minires.kernels.parallel import one_blas_thread
 
 __all__ = ["linear", "matmul"]
+
+# Up to so many multiplications BLAS uses one thread of itself.  OpenBLAS's own bounds are 9,216 for
+# a matrix by a vector, 10,000 for two vectors and 262,144 for two matrices.
+ONE_THREAD = 1 << 13
 
 
 class MatMul(Function):
@@ -22,6 +26,8 @@ class MatMul(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
         ctx.save(a=a, b=b)
+        if a.shape[-2] * a.shape[-1] * b.shape[-1] <= ONE_THREAD:
+            return array_module(a).matmul(a, b)
         with one_blas_thread():
             return array_module(a).matmul(a, b)
 
@@ -30,9 +36,15 @@ class MatMul(Function):
         a, b = ctx.saved("a", "b")
         need_a, need_b = ctx.needs_input_grad
         return (
-            unbroadcast(matmul(grad_out, transpose(b, -1, -2)), a.shape) if need_a else None,
-            unbroadcast(matmul(transpose(a, -1, -2), grad_out), b.shape) if need_b else None,
+            unbroadcast(MatMul.apply(grad_out, _transposed(b)), a.shape) if need_a else None,
+            unbroadcast(MatMul.apply(_transposed(a), grad_out), b.shape) if need_b else None,
         )
+
+
+def _transposed(x: Any) -> Any:
+    """The last two dimensions exchanged."""
+    n = x.ndim
+    return Permute.apply(x, dims=(*range(n - 2), n - 1, n - 2))
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -54,17 +66,17 @@ def matmul(a: Any, b: Any) -> Any:
     """
     check_arrays("matmul", a=a, b=b)
     check_same_dtype("matmul", a=a, b=b)
-    fits = a.ndim and b.ndim and a.shape[-1] == b.shape[-2 if b.ndim > 1 else 0]
-    if not fits:
+    shape_a, shape_b = a.shape, b.shape
+    if not (shape_a and shape_b and shape_a[-1] == shape_b[-2 if len(shape_b) > 1 else 0]):
         raise ShapeError(
             "matmul: the last dimension of a must equal the last but one of b "
             f"(a vector has one dimension).\n  {describe(a=a, b=b)}"
         )
-    row, column = a.ndim == 1, b.ndim == 1
+    row, column = len(shape_a) == 1, len(shape_b) == 1
     if row:
-        a = Reshape.apply(a, shape=(1, *a.shape))
+        a = Reshape.apply(a, shape=(1, *shape_a))
     if column:
-        b = Reshape.apply(b, shape=(*b.shape, 1))
+        b = Reshape.apply(b, shape=(*shape_b, 1))
     try:
         out = MatMul.apply(a, b)
     except ValueError:
@@ -111,5 +123,5 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
             f"linear: bias must have one number for each output feature, {tuple(weight.shape[:1])}."
             f"\n  {describe(weight=weight, bias=bias)}"
         )
-    out = matmul(input, transpose(weight, 0, 1))
+    out = matmul(input, _transposed(weight))
     return out if bias is None else add(out, bias)

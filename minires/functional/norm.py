@@ -179,8 +179,9 @@ def _check(input: Any, weight: Any, bias: Any, running_mean: Any, running_var: A
     check_floating("batch_norm", input=input)
     given = dict(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     check_same_dtype("batch_norm", input=input, **given)
+    per_channel = input.shape[1:2]
     for name, value in given.items():
-        if value is not None and tuple(value.shape) != (input.shape[1],):
+        if value is not None and value.shape != per_channel:
             raise ShapeError(
                 f"batch_norm: {name} must have one number for each of {input.shape[1]} channels.\n"
                 f"  {describe(input=input, **{name: value})}\n  Check num_features of this layer."

@@ -32,9 +32,31 @@ class Sum(Function):
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
-        shape, dims = ctx.saved("shape", "dims")
-        kept = tuple(1 if i in dims else n for i, n in enumerate(shape))
-        return BroadcastTo.apply(Reshape.apply(grad_out, shape=kept), shape=shape)
+        return _repeated(grad_out, *ctx.saved("shape", "dims"))
+
+
+class Mean(Function):
+    """out = sum of x over ``dims``, divided by their count;  grad_x = grad_out / count repeated."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, dims: tuple[int, ...], keepdim: bool) -> Any:
+        count = math.prod([x.shape[d] for d in dims])
+        share = 1.0 / count if count else math.nan
+        ctx.save_constant(shape=x.shape, dims=dims, share=share)
+        return x.sum(axis=dims, keepdims=keepdim) * share
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        shape, dims, share = ctx.saved("shape", "dims", "share")
+        return _repeated(grad_out * share, shape, dims)
+
+
+def _repeated(grad_out: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+    """The gradient of a sum over ``dims`` of an array of ``shape``."""
+    if grad_out.ndim < len(shape):
+        kept = [1 if i in dims else n for i, n in enumerate(shape)]
+        grad_out = Reshape.apply(grad_out, shape=tuple(kept))
+    return BroadcastTo.apply(grad_out, shape=shape)
 
 
 class Extreme(Function):
@@ -145,9 +167,7 @@ def mean(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> 
     dim, keepdim = _numpy_names("mean", dim, keepdim, numpy_names)
     check_arrays("mean", x=x)
     _check_floating("mean", x)
-    dims = normal_dims("mean", x.ndim, dim)
-    count = math.prod(x.shape[d] for d in dims)
-    return Sum.apply(x, dims=dims, keepdim=keepdim) * (1.0 / count if count else math.nan)
+    return Mean.apply(x, dims=normal_dims("mean", x.ndim, dim), keepdim=keepdim)
 
 
 def var(
@@ -348,6 +368,8 @@ def normal_dims(name: str, ndim: int, dim: Dim) -> tuple[int, ...]:
     """
     if dim is None:
         return tuple(range(ndim))
+    if type(dim) is int and -ndim <= dim < ndim:  # the common case
+        return (dim % ndim,)
     given = tuple(dim) if hasattr(dim, "__iter__") and not isinstance(dim, str) else (dim,)
     axes = ndim or 1  # a single number has the dimensions 0 and -1
     dims = tuple(sorted({normal_dim(name, axes, d) for d in given}))
@@ -357,6 +379,8 @@ def normal_dims(name: str, ndim: int, dim: Dim) -> tuple[int, ...]:
 
 
 def _numpy_names(name: str, dim: Dim, keepdim: bool, given: dict[str, Any]) -> tuple[Dim, bool]:
+    if not given:
+        return dim, keepdim
     dim = given.pop("axis", dim)
     keepdim = given.pop("keepdims", keepdim)
     if given:

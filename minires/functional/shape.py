@@ -207,9 +207,8 @@ def reshape(x: Any, *shape: Any) -> Any:
     """
     check_arrays("reshape", x=x)
     wanted = given_shape(shape, "reshape")
-    known = math.prod(n for n in wanted if n != -1)
-    size = math.prod(x.shape)
-    open_ = wanted.count(-1)
+    size, open_ = math.prod(x.shape), wanted.count(-1)
+    known = math.prod(wanted) * (-1) ** open_  # of the lengths that are given
     fits = size == known if not open_ else open_ == 1 and known > 0 and size % known == 0
     if not fits or min(wanted, default=0) < -1:
         raise ShapeError(
@@ -361,6 +360,6 @@ def given_shape(shape: tuple[Any, ...], name: str = "shape") -> Shape:
     alone = len(shape) == 1 and hasattr(shape[0], "__iter__")
     lengths = tuple(shape[0]) if alone else shape
     try:
-        return tuple(operator.index(n) for n in lengths)
+        return tuple(map(operator.index, lengths))
     except TypeError:
         raise UsageError(f"{name}: takes whole numbers, not {lengths!r}.") from None

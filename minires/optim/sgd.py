@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from minires.autograd import guard
+from minires.device import Array, array_module
 from minires.errors import UsageError
 from minires.kernels.checks import number
+from minires.kernels.elementwise import elementwise
+from minires.kernels.parallel import scratch
 from minires.optim.optimizer import Optimizer
 
 __all__ = ["SGD"]
@@ -70,24 +73,40 @@ class SGD(Optimizer):
             lr, momentum, dampening, decay = (  # floats: a NumPy number would widen float32
                 float(group[name]) for name in ("lr", "momentum", "dampening", "weight_decay")
             )
+            change = _change(lr, momentum, dampening, decay, group["nesterov"])
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 grad = parameter.grad._data
                 with guard.writable(parameter._data) as data:
-                    if decay:
-                        grad = grad + decay * data
-                    if momentum:
-                        velocity = self._velocity(parameter, grad, momentum, dampening)
-                        grad = grad + momentum * velocity if group["nesterov"] else velocity
-                    data -= lr * grad
+                    if not momentum:
+                        elementwise(change, grad, out=data)
+                        continue
+                    state = self.state.setdefault(parameter, {})
+                    velocity = state.get("momentum_buffer")
+                    if velocity is not None:
+                        elementwise(change, grad, velocity, out=data)
+                        continue
+                    grad = grad + decay * data if decay else grad.copy()
+                    state["momentum_buffer"] = grad
+                    data -= lr * (grad + momentum * grad if group["nesterov"] else grad)
 
-    def _velocity(self, parameter: Any, grad: Any, momentum: float, dampening: float) -> Any:
-        state = self.state.setdefault(parameter, {})
-        velocity = state.get("momentum_buffer")
-        if velocity is None:
-            velocity = state["momentum_buffer"] = grad.copy()
-        else:
+
+def _change(
+    lr: float, momentum: float, dampening: float, decay: float, nesterov: bool
+) -> Callable[..., Array]:
+    """The step of any piece of a parameter, in place: ``change(grad, velocity, out=parameter)``."""
+
+    def change(grad: Array, velocity: Array | None = None, *, out: Array) -> Array:
+        xp = array_module(out)
+        step = scratch(out, "sgd", out.shape, out.dtype)
+        if decay:
+            xp.multiply(out, decay, out=step)
+            grad = xp.add(grad, step, out=step)
+        if velocity is not None:
             velocity *= momentum
             velocity += grad if not dampening else (1.0 - dampening) * grad
-        return velocity
+            grad = grad + momentum * velocity if nesterov else velocity
+        return xp.subtract(out, xp.multiply(grad, lr, out=step), out=out)
+
+    return change

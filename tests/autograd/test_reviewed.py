@@ -144,6 +144,32 @@ def test_a_view_made_while_its_memory_was_held_is_refused_with_the_mend() -> Non
         pass
 
 
+def test_memory_stays_read_only_after_a_view_of_it_is_refused() -> None:
+    x = leaf(4)
+    first = x * x
+    view = x.data[:2]
+    del first
+    second = x * x
+    with pytest.raises(GraphError, match=r"copy\(\)"), guard.writable(view):
+        pass
+    assert not x.data.flags.writeable
+    del second
+    assert x.data.flags.writeable
+
+
+def test_a_refused_array_leaves_no_input_read_only() -> None:
+    class Bad(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save(x=x, between=x + 1.0)
+            return x * 2.0
+
+    x = leaf(4)
+    with pytest.raises(GraphError, match="neither") as caught:
+        Bad.apply(x)
+    assert x.data.flags.writeable, caught  # while the traceback still has the node
+
+
 def test_saving_twice_keeps_both() -> None:
     class Product(Function):
         @staticmethod

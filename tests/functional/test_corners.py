@@ -51,6 +51,26 @@ def test_max_of_whole_numbers_and_of_a_single_number() -> None:
     assert (alone.values.shape, alone.values.item(), alone.indices.item()) == ((), 4.0, 0)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("dim", "keepdim"), [(None, False), (0, True), (-1, False), ((0, 2), True)]
+)
+def test_a_mean_has_the_bits_of_a_sum_times_one_over_the_count(
+    dim: Any, keepdim: bool, dtype: Any
+) -> None:
+    values = np.random.default_rng(0).standard_normal((3, 5, 7)).astype(dtype)
+    count = values.size // np.sum(values, axis=dim).size
+    x, y = mr.tensor(values, requires_grad=True), mr.tensor(values, requires_grad=True)
+    means, sums = F.mean(x, dim, keepdim), F.sum(y, dim, keepdim) * (1.0 / count)
+    np.testing.assert_array_equal(means.data, sums.data)
+    assert means.dtype == dtype
+    (means * means).sum().backward()
+    (sums * sums).sum().backward()
+    assert x.grad is not None
+    assert y.grad is not None
+    np.testing.assert_array_equal(x.grad.data, y.grad.data)
+
+
 def test_clamp_passes_the_gradient_on_its_bounds() -> None:
     assert gradient(lambda x: x.clamp(0.0, 1.0), [-1.0, 0.0, 0.5, 1.0, 2.0]) == [
         [0.0, 1.0, 1.0, 1.0, 0.0]

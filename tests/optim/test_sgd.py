@@ -9,6 +9,8 @@ import pytest
 
 import minires as mr
 from minires.errors import UsageError
+from minires.kernels import parallel
+from minires.kernels.elementwise import WORTH_A_HAND_OVER
 from minires.optim import SGD, Optimizer
 from tests.golden.loading import OptimizerCase, load_optimizers
 
@@ -55,6 +57,43 @@ def test_a_step_changes_the_array_in_place_and_spares_gradient_and_graph() -> No
     assert weight.grad is grad
     assert grad.item() == 3.0
     assert weight.is_leaf
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(7,), (3, WORTH_A_HAND_OVER)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"weight_decay": 0.01},
+        {"momentum": 0.9, "weight_decay": 0.01},
+        {"momentum": 0.9, "dampening": 0.5},
+        {"momentum": 0.9, "weight_decay": 0.01, "nesterov": True},
+    ],
+    ids=str,
+)
+def test_steps_in_place_and_in_pieces_have_the_bits_of_the_formulas(
+    settings: dict[str, Any],
+    shape: tuple[int, ...],
+    threads: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", 1 << 18)
+    monkeypatch.setattr(parallel._regime, "threads", threads)
+    generator = np.random.default_rng(0)
+    p, *grads = (generator.standard_normal(shape).astype(np.float32) for _ in range(4))
+    weight, v = mr.tensor(p, requires_grad=True), None
+    optimizer = SGD([weight], lr=0.1, **settings)
+    momentum, decay = settings.get("momentum", 0.0), settings.get("weight_decay", 0.0)
+    for grad in grads:
+        weight.grad = mr.tensor(grad)
+        optimizer.step()
+        g = grad + decay * p if decay else grad
+        if momentum:
+            v = g if v is None else momentum * v + (1.0 - settings.get("dampening", 0.0)) * g
+            g = g + momentum * v if settings.get("nesterov") else v
+        p = p - 0.1 * g
+    np.testing.assert_array_equal(weight.data, p)
 
 
 def test_parameters_without_a_gradient_are_left_alone_by_decay_and_momentum_too() -> None:
