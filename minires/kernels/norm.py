@@ -166,8 +166,8 @@ def batch_norm_grad(
     check_grad_out("batch_norm_grad", grad_out, x.shape)
     xp = array_module(x)
     C = x.shape[1]
-    inverse_std = 1.0 / xp.sqrt(var + eps)
-    scale = _scale(var, weight, eps)
+    inverse_std = _scale(var, None, eps)
+    scale = inverse_std if weight is None else inverse_std * weight
     dtype = _widest(grad_out, x, mean, scale)
     if not x.size:
         zeros = xp.zeros(C, dtype=dtype)
