@@ -1,7 +1,8 @@
 """The mathematics: plain arrays in, plain arrays out; no graph, no Tensor.
 
 Each kernel stands twice: as loops in :mod:`minires.kernels.reference`, which say what is computed,
-and in a fast version, which says how.  The names here run on the rung that :func:`use` chose.
+and in a fast version, which says how.  The names here run on the rung that :func:`use` chose; of
+ReLU, which is one line, there is only one version.
 """
 
 from minires.kernels import conv, im2col, norm, pool, reference

@@ -255,10 +255,11 @@ class _ByInput:
             for r in rows
             for c in columns
         ]
-        self.bytes_each = self.grad_x.itemsize * max(
+        sizes = (
             working_set(weight.shape[0], x_shape[1], reading, *_size(pixels, x_shape))
             for _, reading, pixels in self.parts
         )
+        self.bytes_each = self.grad_x.itemsize * max(sizes, default=0)
 
     def work(self, piece: Piece) -> None:
         g = in_groups(self.grad_out[piece.images], self.groups)

@@ -229,7 +229,7 @@ def _beside(per_channel: Array, rows: Array) -> Array:
     """Per-channel numbers (C,) as they meet what :func:`_laid_out` gave."""
     if rows.ndim == 3:
         return per_channel[:, None]
-    return array_module(rows).repeat(per_channel, rows.shape[1] // len(per_channel))
+    return array_module(rows).repeat(per_channel, rows.shape[1] // max(1, len(per_channel)))
 
 
 def _deviation(part: Array, mean: Array, dtype: Any) -> Array:
@@ -241,6 +241,7 @@ def _deviation(part: Array, mean: Array, dtype: Any) -> Array:
 
 def _channel_sum(part: Array, C: int) -> Array:
     """Over images and plane, (C,): one way round or the other a product with ones, for BLAS."""
+    part = part.astype(np.promote_types(part.dtype, np.float32), copy=False)  # float16 overflows
     ones = array_module(part).ones
     if part.ndim == 3:
         L = part.shape[2]
@@ -252,6 +253,7 @@ def _channel_sum(part: Array, C: int) -> Array:
 
 def _channel_dot(a: Array, b: Array, C: int) -> Array:
     """sum a*b over images and plane, (C,); ``a`` may be overwritten."""
+    a = a.astype(np.promote_types(a.dtype, np.float32), copy=False)
     if a[0].size >= LONG_PLANE * C:
         a, b = (each.reshape(len(each), C, -1) for each in (a, b))
         return array_module(a).vecdot(a, b).sum(axis=0, dtype=np.float64)

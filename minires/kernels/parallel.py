@@ -21,7 +21,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +32,7 @@ from minires.device import Array, array_module
 from minires.errors import UsageError
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from threadpoolctl import ThreadpoolController
 
@@ -49,8 +49,8 @@ __all__ = [
 P = TypeVar("P")
 T = TypeVar("T")
 
-# Measured: below about 1 MB of arithmetic a hand-over to a thread costs more than it saves, and
-# chunks of a few MB beat cache-sized ones because they change hands less often.
+# Measured: chunks of 4 MB beat cache-sized ones, for they change hands less often and have fewer
+# calls in them; work of less than that is not cut at all, and pays for no hand-over.
 CHUNK_BYTES = 4 << 20
 
 
@@ -74,8 +74,8 @@ class _Here(threading.local):
 
     def __init__(self) -> None:
         self.depth = 0  # how much of the depth of the BLAS limit is this thread's
-        self.in_worker = False  # whether it is running a piece of somebody's work
-        self.scratch: dict[tuple[str, Any], Array] = {}
+        self.nesting = 0  # pieces of work that it is inside of
+        self.scratch: dict[tuple[int, str, Any], Array] = {}
 
 
 class _Regime:
@@ -88,15 +88,15 @@ class _Regime:
         self.controller: ThreadpoolController | None = None
         self.depth = 0
         self.limiter: Any = None
+        self.keeps_memory = False
         self.here = _Here()
 
     def set_limit(self) -> None:
-        """Take BLAS its threads; called with the depth at 1."""
+        """Take BLAS its threads; called with the depth at 0."""
         if self.controller is None:  # looking the libraries up takes milliseconds: once
             from threadpoolctl import ThreadpoolController
 
             self.controller = ThreadpoolController()
-            _keep_freed_memory()
         _let_any_thread_limit(self.controller)
         self.limiter = self.controller.limit(limits=1, user_api="blas")
 
@@ -122,7 +122,6 @@ class _Regime:
         """
         self.lock = threading.RLock()
         self.pool = None
-        self.here.in_worker = False
         self.depth = self.here.depth
         if self.depth == 0:
             self.lift_limit()
@@ -175,10 +174,10 @@ class one_blas_thread:
     def __enter__(self) -> None:
         regime = _regime
         with regime.lock:
+            if regime.depth == 0:
+                regime.set_limit()  # first: if it fails, nobody is inside
             regime.depth += 1
             regime.here.depth += 1
-            if regime.depth == 1:
-                regime.set_limit()
 
     def __exit__(self, *error: object) -> None:
         regime = _regime
@@ -190,18 +189,21 @@ class one_blas_thread:
 
 
 def _keep_freed_memory() -> None:
-    """Ask glibc not to hand freed memory back to the system: a step needs as much again.
+    """Ask glibc not to hand freed memory back to the system at once: the next step needs it again.
 
-    A training step makes and drops the same large arrays as the one before.  Fresh memory from the
-    system costs a page fault for every 4 KB, a tenth of the step of a small ResNet.  Where there
-    is no glibc, or MINIRES_KEEP_MEMORY is 0, nothing happens.
+    A training step makes and drops the same large arrays as the one before, and fresh memory costs
+    a page fault for every 4 KB, a tenth of the step of a small ResNet.  So up to 512 MB of freed
+    memory stay with the process.  Nothing happens where there is no glibc, where the environment
+    has settings for it already, or if MINIRES_KEEP_MEMORY is 0.
     """
-    if os.environ.get("MINIRES_KEEP_MEMORY") == "0" or not sys.platform.startswith("linux"):
+    of_the_user = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+    unwanted = os.environ.get("MINIRES_KEEP_MEMORY") == "0" or any(map(os.environ.get, of_the_user))
+    if unwanted or not sys.platform.startswith("linux"):
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # the top of the heap stays, however large
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # arrays up to the largest size allowed are in the heap
+    with suppress(OSError, AttributeError):  # no glibc, or none that can be reached
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, 512 << 20)
+        mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest size that glibc allows
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
@@ -252,14 +254,27 @@ def map_pieces(work: Callable[[P], T], pieces: list[P], *, blas: bool = False) -
     here with its traceback.  Work called from a worker runs in that worker.  ``blas`` says that
     ``work`` has matrix products in it, so that a single piece too is held to one BLAS thread.
     """
+    if not _regime.keeps_memory:
+        _regime.keeps_memory = True
+        _keep_freed_memory()
     if len(pieces) < 2:
         with one_blas_thread() if blas else nullcontext():
-            return [work(piece) for piece in pieces]
+            return [_do(work, piece) for piece in pieces]
     with one_blas_thread():
         threads = min(get_num_threads(), len(pieces))
-        if threads == 1 or _regime.here.in_worker:
-            return [work(piece) for piece in pieces]
+        if threads == 1 or _regime.here.nesting:
+            return [_do(work, piece) for piece in pieces]
         return _share_out(work, pieces, threads)
+
+
+def _do(work: Callable[[P], T], piece: P) -> T:
+    """``work(piece)``, with scratch memory of its own if it interrupts other work of the thread."""
+    here = _regime.here
+    here.nesting += 1
+    try:
+        return work(piece)
+    finally:
+        here.nesting -= 1
 
 
 def _share_out(work: Callable[[P], T], pieces: list[P], threads: int) -> list[T]:
@@ -270,47 +285,51 @@ def _share_out(work: Callable[[P], T], pieces: list[P], threads: int) -> list[T]
     failures: dict[int, BaseException] = {}
 
     def take() -> None:
-        here = _regime.here
-        before, here.in_worker = here.in_worker, True
-        try:
-            while left:
-                try:
-                    number, piece = left.popleft()
-                except IndexError:  # another took the last
-                    return
-                try:
-                    results[number] = context.copy().run(work, piece)
-                except BaseException as error:
-                    failures[number] = error
-                    left.clear()
-        finally:
-            here.in_worker = before
+        while True:
+            try:
+                number, piece = left.popleft()
+            except IndexError:
+                return
+            try:
+                results[number] = context.copy().run(_do, work, piece)
+            except BaseException as error:
+                failures[number] = error
+                left.clear()
 
-    helpers = [_get_pool().submit(take) for _ in range(threads - 1)]
-    take()
-    for helper in helpers:
-        if not helper.cancel():  # it has begun
-            helper.result()
+    from concurrent.futures import wait
+
+    helpers: list[Future[None]] = []
+    try:
+        with suppress(RuntimeError):  # while the interpreter ends no thread can begin
+            helpers.extend(_get_pool().submit(take) for _ in range(threads - 1))
+        take()
+    finally:  # also if Ctrl-C comes in between: nobody works on when this returns
+        left.clear()
+        for helper in helpers:
+            if not helper.cancel():  # it has begun
+                wait([helper])
     if failures:
-        raise failures[min(failures)]
+        first = failures[min(failures)]
+        raise next((e for e in failures.values() if not isinstance(e, Exception)), first)
     return results
 
 
 def scratch(like: Array, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     """Memory to work in, on the device of ``like``; what it holds is left from before.
 
-    It belongs to the calling thread, and the next call with the same name gets the same memory: so
-    fresh memory, which costs more than the arithmetic on it, is asked for once.  Only for use
-    inside one piece of work, and never as a result.
+    It belongs to the calling thread and to the piece of work that it is in, and the next piece that
+    asks for the same name gets the same memory: so fresh memory, which costs more than the
+    arithmetic on it, is asked for once.  Never a result.  Each thread keeps up to 32 MB for a name.
     """
     xp = array_module(like)
     size = math.prod(shape)
     if xp is not np or size * dtype.itemsize > 8 * CHUNK_BYTES:
         return xp.empty(shape, dtype)
     kept = _regime.here.scratch
-    memory = kept.get((name, dtype))
+    key = _regime.here.nesting, name, dtype
+    memory = kept.get(key)
     if memory is None or memory.size < size:
-        memory = kept[name, dtype] = np.empty(size, dtype)
+        memory = kept[key] = np.empty(size, dtype)
     return memory[:size].reshape(shape)
 
 

@@ -313,10 +313,10 @@ def _some_planes_at_a_time(
 ) -> tuple[Array, ...]:
     """``compute(x)``, for planes that do not see each other, in chunks over threads."""
     N, C, H, W = x.shape
-    planes = x.reshape(N * C, 1, H, W)
     bytes_each = 4 * x.itemsize * H * W  # the plane, and what the taps leave of it
     if len(chunks(N * C, bytes_each)) < 2:
         return compute(x)
+    planes = x.reshape(N * C, 1, H, W)
     parts = map_chunks(lambda piece: compute(planes[piece]), N * C, bytes_each)
     concatenate = array_module(x).concatenate
     return tuple(

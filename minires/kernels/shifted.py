@@ -2,29 +2,37 @@
 
 Letters: n images in a chunk of the batch, G groups, C channels a group of the input and M of the
 output; KH rows and KW columns of the kernel, OH and OW of the output.  A tap is one place (kh, kw)
-of the kernel.
+of the kernel.  The inner size of a product is the length of the sums that it takes.
 
 im2col copies the image KH*KW times, once for each tap.  Here it is copied KW times, once for each
 column of the kernel, moved sideways so that every output finds its number in its own column:
 
     unfolded[kw, c, row, ow] = x[c, row, what output ow reads in column kw]      0 beyond the image
 
-What the taps of kernel row kh multiply, for all outputs at once, is then a block of whole rows of
-that buffer, and the next kernel row multiplies the same memory from a later row on.  Rows lie one
-after the other, so a block is a matrix, and nothing is copied for it:
+What the taps of kernel row kh multiply, for all outputs at once, is then a block of OH whole rows
+of that buffer, and the next kernel row multiplies the same memory from a later row on.  Rows lie
+one after the other, so a block is a matrix, and nothing is copied for it:
 
     out = sum over kh of  weight_kh @ unfolded[:, rows of kh]
           (M, OH*OW)      (M, KW*C)   (KW*C, OH*OW)
 
-These are KH products of inner size KW*C, fat enough for BLAS, and they land in the output where it
-lies.  With a stride, kernel rows that read rows of the same remainder share a buffer that has only
-those rows; the others have one of their own.
+The first product lands in the output where it lies, the others are added to it.  Their inner size
+KW*C is fat enough for BLAS; where it is long, a product is cut into several shorter sums, which
+round less.  With a stride, kernel rows that read rows of the same remainder share a buffer that has
+only those rows; the others have one of their own.
 
 All three maps of a convolution are made of this.  The gradient by the input is the same routine on
 grad_out, with other places to read from and the two channel axes of the weight exchanged; with a
-stride of S it is S*S small convolutions, one for each remainder of the pixel's row and column,
-each with its own taps of the kernel and none of them with a zero to multiply.  The gradient by the
-weight is the same products the other way round.
+stride it is several small convolutions, one for each remainder of the pixel's row and column, each
+with its own taps of the kernel, so that no zeros between the pixels are multiplied.  The gradient
+by the weight is the same products the other way round:
+
+    grad_weight_kh = sum over the images of  grad_out @ unfolded[:, rows of kh]^T
+    (M, KW*C)                                (M, OH*OW)  (OH*OW, KW*C)
+
+Small planes of many channels make thin matrices.  Then all images of a chunk lie side by side in
+one, with the image as the last axis: the "image" above has n numbers in each column, and all else
+stays as it is.
 """
 
 from __future__ import annotations
@@ -48,9 +56,9 @@ __all__ = [
 
 
 class Reading(NamedTuple):
-    """Where a convolution reads: tap (r, s) of output (i, j) reads
+    """Where a convolution reads: tap (kh, kw) of output (i, j) reads
 
-    x[i * row_step + rows[r], j * column_step + columns[s]]        0 beyond the image
+    x[i * row_step + rows[kh], j * column_step + columns[kw]]        0 beyond the image
     """
 
     rows: tuple[int, ...]
@@ -100,12 +108,13 @@ def correlate(x: Array, weights: Array, reading: Reading, out: Array) -> None:
     in_place = rows_in_a_run and not together
     total = out.reshape(shape) if in_place else scratch(x, "total", shape, out.dtype)
     target = total
+    sums = _short_sums(weights.shape[3])
     for kh, block in _blocks_read(x, reading, OH, OW, together):
-        for some in _short_sums(weights.shape[3]):
-            matmul(weights[kh, :, :, some], block[:, :, some], out=target)
+        for terms in sums:
+            matmul(weights[kh, :, :, terms], block[:, :, terms], out=target)
             if target is not total:
                 total += target
-            else:  # all but the first product are added
+            elif len(weights) * len(sums) > 1:  # all but the first product are added
                 target = scratch(x, "product", shape, out.dtype)
     if together:
         out[...] = total.reshape(G, M, OH, OW, n).transpose(4, 0, 1, 2, 3)
@@ -113,8 +122,8 @@ def correlate(x: Array, weights: Array, reading: Reading, out: Array) -> None:
         out[...] = total.reshape(out.shape)
 
 
-# Terms.  With 128 the error in float32 is PyTorch's or less, which sums in blocks as well; without a
-# bound it is 1.6 times that at 128 channels and more.  Measured: minires bench --only accuracy.
+# With 128 terms the error in float32 is PyTorch's or less; without a bound it is 1.6 times that at
+# 128 channels and more.  Measured: minires bench --only accuracy.
 LONGEST_SUM = 128
 
 
@@ -234,15 +243,16 @@ def _blocks_read(
 def _unfold(x: Array, reading: Reading, block: _Block, OW: int) -> Array:
     """The rows of a block once for each kernel column, moved sideways.
 
-    From (n, G, C, H, W, D), with D numbers in each column, to (n, G, KW*C, height*OW*D).
+    From (n, G, C, H, W, deep), with ``deep`` numbers in each column, 1 or the images of the chunk,
+    to (n, G, KW*C, height*OW*deep).
     """
-    n, G, C, H, W, D = x.shape
+    n, G, C, H, W, deep = x.shape
     _, columns, row_step, column_step = reading
     first, height, KW = block.first, block.height, len(columns)
     steps_by_one = (row_step, column_step, OW) == (1, 1, W)
     if steps_by_one and (first, height, columns) == (0, H, (0,)):  # a 1x1 kernel: nothing to move
-        return x.reshape(n, G, C, H * W * D)
-    unfolded = scratch(x, "unfolded", (n, G, KW, C, height, OW, D), x.dtype)
+        return x.reshape(n, G, C, H * W * deep)
+    unfolded = scratch(x, "unfolded", (n, G, KW, C, height, OW, deep), x.dtype)
     rows, from_rows = _inside(first, row_step, height, H)
     unfolded[..., : rows.start, :, :] = 0
     unfolded[..., rows.stop :, :, :] = 0
@@ -250,14 +260,14 @@ def _unfold(x: Array, reading: Reading, block: _Block, OW: int) -> Array:
         cols, from_cols = _inside(column, column_step, OW, W)
         tap = unfolded[:, :, kw, :, rows]
         if steps_by_one:  # whole rows in a run: what moves beyond the end of a row is zeroed below
-            _move(x[..., from_rows, :, :], tap, column * D)
+            _move(x[..., from_rows, :, :], tap, column * deep)
         else:
             tap[..., cols, :] = x[..., from_rows, from_cols, :]
         if cols.start:
             tap[..., : cols.start, :] = 0
         if cols.stop < OW:
             tap[..., cols.stop :, :] = 0
-    return unfolded.reshape(n, G, KW * C, height * OW * D)
+    return unfolded.reshape(n, G, KW * C, height * OW * deep)
 
 
 def _move(rows: Array, tap: Array, by: int) -> None:

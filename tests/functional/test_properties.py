@@ -80,7 +80,7 @@ def test_the_gradients_of_convolution_are_its_adjoints(case: Any, seed: int, run
 
 
 @quick
-@given(convolutions(), seeds)
+@given(convolutions(least=1), seeds)
 def test_padding_same_puts_the_odd_zero_at_the_end_and_keeps_the_size(case: Any, seed: int) -> None:
     x_shape, weight_shape, how = case
     how = {name: how[name] for name in ("dilation", "groups")}
@@ -153,7 +153,7 @@ def test_transposed_convolution_is_its_loops_and_its_gradients_are_adjoint(
 
 
 @quick
-@given(convolutions(), seeds)
+@given(convolutions(least=1), seeds)
 def test_transposed_convolution_is_the_adjoint_of_convolution(case: Any, seed: int) -> None:
     x_shape, weight_shape, how = case
     rng = np.random.default_rng(seed)

@@ -74,7 +74,9 @@ def threads(count: int) -> Iterator[None]:
 
 
 @st.composite
-def convolutions(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
+def convolutions(
+    draw: st.DrawFn, least: int = 0
+) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
     """Shapes of an image and a weight, and settings, that fit together."""
     small = st.integers(1, 3)
     groups = draw(small)
@@ -84,7 +86,7 @@ def convolutions(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], dic
         k = draw(st.integers(1, 4))
         d = draw(st.integers(1, 3)) if k > 1 else 1
         p = draw(st.integers(0, 4))  # also more than the kernel
-        smallest = max(1, d * (k - 1) + 1 - 2 * p)
+        smallest = max(least, d * (k - 1) + 1 - 2 * p)  # an image of no rows may be padded
         sizes.append(draw(st.integers(smallest, smallest + 5)))
         kernel.append(k)
         dilation.append(d)
@@ -148,6 +150,8 @@ def test_images_apart_and_images_together_equal_the_reference(
         patch.setattr(shifted, "TURN_FROM", (-1, np.inf)[seed % 2])
         patch.setattr(pieces, "PRODUCTS_WORTH_A_THREAD", (1, 1 << 60)[seed // 2 % 2])
         patch.setattr(pieces, "FEWEST_CHANNELS", 1)
+        patch.setattr(shifted, "LONGEST_SUM", (2, 128)[seed // 4 % 2])
+        patch.setattr(parallel, "CHUNK_BYTES", (1000, parallel.CHUNK_BYTES)[seed // 8 % 2])
         holds_against_reference(IMPLEMENTATIONS["conv"], *arrays, how)
 
 
@@ -269,3 +273,43 @@ def test_bad_arguments_are_named_like_in_the_reference(module: Any) -> None:
             module.conv2d(x, np.ones((1, 3, 2, 2)), **fitting)
     with pytest.raises(UsageError, match="conv2d: stride must be 1 or more"):
         module.conv2d(x, weight, stride=0)
+
+
+def test_a_kernel_that_reaches_further_than_the_image_is_wide_moves_nothing_into_it() -> None:
+    x, weight = np.ones((1, 1, 2, 1)), np.ones((1, 1, 1, 4))
+    how: dict[str, Any] = {"padding": (0, 3), "dilation": (1, 2)}
+    np.testing.assert_array_equal(conv.conv2d(x, weight, **how), reference.conv2d(x, weight, **how))
+
+
+def test_shares_of_filters_and_chunks_of_images_are_put_together_in_order() -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((8, 6, 5, 5)), rng.standard_normal((8, 6, 3, 3))
+    g = rng.standard_normal((8, 8, 5, 5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "PRODUCTS_WORTH_A_THREAD", 1)
+        patch.setattr(pieces, "FEWEST_CHANNELS", 1)
+        patch.setattr(parallel, "CHUNK_BYTES", 8 * 5 * (6 * 3 * 7 + 2 * 8 * 5) * 4)
+        cut = pieces.cut(8, 8 * 5 * (6 * 3 * 7 + 2 * 8 * 5), 10**6, 6)
+        assert [(piece.images.start, piece.shares) for piece in cut] == [(0, 2)] * 2 + [(4, 2)] * 2
+        found = conv.conv2d_grads(g, x, weight, padding=1)
+    for a, b in zip(found, reference.conv2d_grads(g, x, weight, padding=1), strict=True):
+        same(a, b)
+
+
+def test_a_kernel_called_in_the_midst_of_another_leaves_its_memory_alone() -> None:
+    """As the handler of a signal may do."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 3, 6, 6)), rng.standard_normal((4, 3, 3, 3))
+    expected = reference.conv2d(x, weight, padding=1)
+    real = shifted._unfold
+
+    def interrupted(*args: Any) -> Any:
+        unfolded = real(*args)
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(shifted, "_unfold", real)
+            conv.conv2d(-7 * x, weight, padding=1)
+        return unfolded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shifted, "_unfold", interrupted)
+        same(conv.conv2d(x, weight, padding=1), expected)

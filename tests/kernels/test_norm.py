@@ -133,3 +133,18 @@ def test_float64_numbers_are_not_narrowed_by_statistics_in_float32() -> None:
     np.testing.assert_allclose(out, x / np.sqrt(1.0 + 1e-5), rtol=1e-6)
     grad_x, grad_weight, _ = norm.batch_norm_grad(x, x, mean, var, training=False)
     assert grad_x.dtype == grad_weight.dtype == np.float64
+
+
+def test_no_channels_at_all_are_normalised_to_none() -> None:
+    x, none = np.ones((2, 0, 3, 3), np.float32), np.ones(0, np.float32)
+    for training in (True, False):
+        assert norm.batch_norm(x, none, none, none, none, training=training).shape == x.shape
+
+
+def test_in_float16_sums_do_not_overflow() -> None:
+    rng = np.random.default_rng(0)
+    x = (8 * rng.standard_normal((8, 4, 56, 56))).astype(np.float16)
+    mean, var = norm.batch_norm_stats(x)
+    assert mean.dtype == var.dtype == np.float16
+    np.testing.assert_allclose(var, 64, rtol=0.05)
+    np.testing.assert_allclose(norm.batch_norm_stats(x[:, :, 0, 0])[1], 64, rtol=0.9)

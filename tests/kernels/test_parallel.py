@@ -452,9 +452,8 @@ def test_freed_memory_is_kept_unless_the_environment_says_otherwise(keep: str, a
     code = """
 import resource
 import numpy as np
-from minires.kernels.parallel import one_blas_thread
-with one_blas_thread():
-    pass
+from minires.kernels.parallel import map_chunks
+map_chunks(len, 0, 1)
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
@@ -466,3 +465,109 @@ print(faults())
 """
     found = int(python(code, MINIRES_KEEP_MEMORY=keep))
     assert (found > 1000) == again, found
+
+
+# --- interrupted work ---
+
+
+def test_after_a_failure_no_further_piece_begins() -> None:
+    begun: list[int] = []
+
+    def work(piece: slice) -> None:
+        begun.append(piece.start)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        map_chunks(work, 50, WHOLE)
+    assert len(begun) <= 2
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "expected"), [(5, ValueError), (1, KeyboardInterrupt), (0, KeyboardInterrupt)]
+)
+def test_of_several_failures_the_first_is_raised_but_an_interrupt_before_any(
+    interrupted: int, expected: type[BaseException]
+) -> None:
+    barrier = threading.Barrier(2)
+
+    def work(piece: slice) -> None:
+        barrier.wait(timeout=10)
+        raise KeyboardInterrupt if piece.start == interrupted else ValueError(piece.start)
+
+    with pytest.raises(expected):
+        map_chunks(work, 2, WHOLE)
+
+
+def test_an_interrupt_of_the_waiting_caller_waits_for_the_helpers_inside_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caller, begun, done = threading.get_ident(), threading.Event(), []
+
+    def work(piece: slice) -> None:
+        if threading.get_ident() == caller:
+            begun.wait(timeout=10)
+            raise KeyboardInterrupt
+        begun.set()
+        time.sleep(0.05)
+        done.append(parallel._regime.depth)
+
+    with pytest.raises(KeyboardInterrupt):
+        map_chunks(work, 2, WHOLE)
+    assert done == [1]
+
+
+def test_work_goes_on_in_the_caller_while_no_thread_can_begin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Closed:
+        def submit(self, work: Any) -> None:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(parallel, "_get_pool", Closed)
+    assert map_chunks(lambda piece: piece.start, 5, WHOLE) == [0, 1, 2, 3, 4]
+
+
+def test_a_limit_that_cannot_be_set_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise OSError("no such library")
+
+    monkeypatch.setattr(parallel._regime, "set_limit", fails)
+    with pytest.raises(OSError, match="no such"), one_blas_thread():
+        pass
+    assert parallel._regime.depth == parallel._regime.here.depth == 0
+
+
+@limited
+@pytest.mark.parametrize("name", ["conv2d_grads", "batch_norm_stats", "batch_norm_grad"])
+def test_a_kernel_of_one_piece_holds_blas_itself(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, c = np.ones((2, 3, 5, 5)), np.ones(3)
+    given = {
+        "conv2d_grads": (x, x, np.ones((3, 3, 1, 1))),
+        "batch_norm_stats": (x,),
+        "batch_norm_grad": (x, x, c, c),
+    }[name]
+    depths: list[int] = []
+    do = parallel._do
+    monkeypatch.setattr(
+        parallel, "_do", lambda *a: (depths.append(parallel._regime.depth), do(*a))[1]
+    )
+    getattr(mr.kernels, name)(*given)
+    assert depths[0] == 1
+
+
+def test_what_the_user_asked_of_glibc_is_left_alone() -> None:
+    code = """
+import ctypes
+from unittest import mock
+from minires.kernels import parallel
+with mock.patch.object(ctypes, "CDLL") as library:
+    parallel._keep_freed_memory()
+print(library.called)
+"""
+    asked = python(code, MALLOC_TRIM_THRESHOLD_="1000000")
+    assert asked == "False"
+    assert python(code, GLIBC_TUNABLES="glibc.malloc.trim_threshold=1000000") == "False"
+    expected = "True" if sys.platform.startswith("linux") else "False"
+    assert python(code) == expected

@@ -10,7 +10,7 @@ import pytest
 import minires as mr
 from minires.errors import UsageError
 from minires.kernels import parallel
-from minires.kernels.elementwise import WORTH_A_HAND_OVER
+from minires.kernels.elementwise import MANY_NUMBERS
 from minires.optim import SGD, Optimizer
 from tests.golden.loading import OptimizerCase, load_optimizers
 
@@ -60,7 +60,7 @@ def test_a_step_changes_the_array_in_place_and_spares_gradient_and_graph() -> No
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("shape", [(7,), (3, WORTH_A_HAND_OVER)])
+@pytest.mark.parametrize("shape", [(7,), (3, MANY_NUMBERS)])
 @pytest.mark.parametrize(
     "settings",
     [
