@@ -34,8 +34,6 @@ from minires.errors import UsageError
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    from threadpoolctl import ThreadpoolController
-
 __all__ = [
     "chunks",
     "get_num_threads",
@@ -85,28 +83,28 @@ class _Regime:
         self.lock = threading.RLock()  # a signal handler that forks may find it taken by its thread
         self.threads: int | None = None  # looked up at first use, see get_num_threads
         self.pool: ThreadPoolExecutor | None = None
-        self.controller: ThreadpoolController | None = None
+        self.libraries: list[Any] | None = None  # threadpoolctl's, of BLAS
         self.depth = 0
-        self.limiter: Any = None
+        self.limited: list[tuple[Any, int]] = []  # how many threads each had
         self.keeps_memory = False
         self.here = _Here()
 
     def set_limit(self) -> None:
         """Take BLAS its threads; called with the depth at 0."""
-        if self.controller is None:  # looking the libraries up takes milliseconds: once
+        if self.libraries is None:  # looking the libraries up takes milliseconds: once
             from threadpoolctl import ThreadpoolController
 
-            self.controller = ThreadpoolController()
-        _let_any_thread_limit(self.controller)
-        self.limiter = self.controller.limit(limits=1, user_api="blas")
+            found = ThreadpoolController().select(user_api="blas").lib_controllers
+            self.libraries = list(found)
+        self.limited = [(library, library.get_num_threads()) for library in self.libraries]
+        for library in self.libraries:
+            _let_use(library, 1)
 
     def lift_limit(self) -> None:
         """Give BLAS its threads back; called with the depth at 0."""
-        limiter, self.limiter = self.limiter, None
-        if limiter is not None:
-            _let_any_thread_limit(self.controller)
-            limiter.restore_original_limits()
-            _let_any_thread_limit(self.controller)
+        limited, self.limited = self.limited, []
+        for library, count in limited:
+            _let_use(library, count)
 
     def before_fork(self) -> None:
         """No thread may be half-way through setting or lifting the limit."""
@@ -209,15 +207,18 @@ def _keep_freed_memory() -> None:
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
-def _let_any_thread_limit(controller: Any) -> None:
-    """Since 3.8 threadpoolctl lets the first thread set OpenBLAS's limit, and ignores the others.
+def _let_use(library: Any, count: int) -> None:
+    """Let a BLAS library use ``count`` threads, whichever thread of ours is asking.
 
-    Here the last to leave lifts the limit, whichever thread it is.
+    Since 3.8 threadpoolctl lets the first thread set OpenBLAS's limit, and ignores the others.
     """
-    for library in controller.lib_controllers:
-        clear = getattr(library, "clear_controlling_thread", None)
-        if clear is not None:
-            clear(force=True)
+    clear = getattr(library, "clear_controlling_thread", None)
+    if clear is None:
+        library.set_num_threads(count)
+    else:
+        clear(force=True)
+        library.set_num_threads(count)
+        clear(force=True)
 
 
 def chunks(count: int, bytes_each: int) -> list[slice]:

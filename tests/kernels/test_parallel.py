@@ -357,7 +357,7 @@ def blas():
     return {info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"}
 
 def regime():
-    return parallel._regime.depth, parallel._regime.limiter is not None
+    return parallel._regime.depth, bool(parallel._regime.limited)
 
 threadpool_limits(2, "blas")
 before = blas()
