@@ -231,12 +231,10 @@ def chunks(count: int, bytes_each: int) -> list[slice]:
     >>> chunks(10, 8)
     [slice(0, 10, None)]
     """
-    if count == 0:
-        return []
-    pieces = min(count, max(1, -(-count * bytes_each // CHUNK_BYTES)))
-    if pieces > 1:
-        pieces += pieces & 1  # an even number shares out over two cores without a straggler
-        pieces = min(pieces, count)
+    if count * bytes_each <= CHUNK_BYTES:
+        return [slice(0, count)] if count else []
+    pieces = -(-count * bytes_each // CHUNK_BYTES)
+    pieces = min(count, pieces + (pieces & 1))  # even: two cores share them without a straggler
     bounds = [count * i // pieces for i in range(pieces + 1)]
     return [slice(a, b) for a, b in pairwise(bounds)]
 
