@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minires.bench import Bench, Side
+
+from minires.cli.output import say, undisturbed
 
 __all__ = ["add_parser"]
 
@@ -101,10 +102,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _deliver(found: Bench, file: Path | None) -> int:
     """Write first, since printing may fail; then print."""
-    from minires.cli.compare import _say, _undisturbed
     from minires.errors import UsageError
-    from minires.experiments.compare import _finite
-    from minires.experiments.files import write_whole
+    from minires.experiments.files import strict_json, write_whole
 
     text, problem = str(found), None
     if found.interrupted:
@@ -112,14 +111,14 @@ def _deliver(found: Bench, file: Path | None) -> int:
         text += f"\ninterrupted: {count} finished workload{' is' if count == 1 else 's are'} kept"
     if file is not None:
         try:
-            with _undisturbed():
-                numbers = json.dumps(_finite(found.to_dict()), indent=1, allow_nan=False) + "\n"
+            with undisturbed():
+                numbers = strict_json(found.to_dict())
                 write_whole(file.parent, {file.name: numbers.encode()})
             text += f"\nwritten: {file}"
         except UsageError as error:
             problem = error
     try:
-        _say(text)
+        say(text)
     except BrokenPipeError:
         pass  # who reads has seen enough
     if problem is not None:
@@ -143,7 +142,6 @@ def _say_absent(name: str, reason: str) -> None:
 def _list(workloads: list[Any], sides: tuple[Side, ...]) -> int:
     from minires.bench.process import WorkerError
     from minires.bench.run import probe
-    from minires.cli.compare import _say
     from minires.table import format_table
 
     rows = [[w.name, w.group if w.group != w.name else "", w.about] for w in workloads]
@@ -157,7 +155,7 @@ def _list(workloads: list[Any], sides: tuple[Side, ...]) -> int:
                 state = f"left out: {error}"
             lines.append(f"{side.label}: {state}")
     try:
-        _say("\n".join(lines))
+        say("\n".join(lines))
     except BrokenPipeError:
         pass
     return 0

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from minires.cli.output import say, undisturbed
 
 __all__ = ["add_parser"]
 
@@ -107,14 +105,14 @@ def _run(options: argparse.Namespace) -> int:
         replaced = any((folder / name).exists() for name in FILES)
         text, problem = format_table(*viz.summary_rows(results["runs"])), None
         try:
-            with _undisturbed():  # first of all: what follows may fail, and training took long
+            with undisturbed():  # first of all: what follows may fail, and training took long
                 files = write_results(results, folder)
         except UsageError as error:
             problem = error
         else:
             text += "\n" + _closing(files, folder, finished, results["interrupted"], replaced)
     try:
-        _say(text)
+        say(text)
     except BrokenPipeError:
         pass  # who reads has seen enough
     except OSError as error:
@@ -142,26 +140,3 @@ def _closing(
     if replaced:
         text += f"\nThe files of an earlier run in {str(folder)!r} were replaced."
     return text
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ctrl-C does nothing inside the block, which takes a second or so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-
-
-def _say(text: str) -> None:
-    """Print, in whatever characters the output has."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
-    print(text, flush=True)

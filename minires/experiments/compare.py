@@ -5,7 +5,6 @@ For each seed and depth the kinds start from the same weights and see the data i
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import time
@@ -20,7 +19,7 @@ import numpy as np
 from minires import data, flow, kernels, models, optim, rng, train, viz
 from minires.data import DataLoader, Dataset
 from minires.errors import UsageError
-from minires.experiments.files import write_whole
+from minires.experiments.files import strict_json, write_whole
 from minires.models import CifarResNet
 
 __all__ = ["FILES", "KINDS", "CompareConfig", "compare", "write_results"]
@@ -272,7 +271,7 @@ def write_results(results: dict[str, Any], folder: Path) -> list[Path]:
     written.
     """
     runs = results["runs"]
-    numbers = json.dumps(_finite(results), indent=1, allow_nan=False) + "\n"
+    numbers = strict_json(results)
     written = write_whole(folder, {"results.json": numbers.encode()})
     kept = f"the numbers are kept in {written[0]}"
     try:
@@ -288,13 +287,3 @@ def write_results(results: dict[str, Any], folder: Path) -> list[Path]:
         return written + write_whole(folder, contents)
     except UsageError as error:
         raise UsageError(f"{str(error).removesuffix('.')}; {kept}.") from error
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from minires.errors import UsageError
 
-__all__ = ["output_folder", "write_whole"]
+__all__ = ["output_folder", "strict_json", "write_whole"]
 
 _ELSEWHERE = "choose another folder with --out"
 
@@ -76,3 +79,22 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def strict_json(results: Any) -> str:
+    """Results as JSON that every reader takes: what is not finite becomes null.
+
+    >>> strict_json({"loss": [1.5, float("nan")]}).split()
+    ['{', '"loss":', '[', '1.5,', 'null', ']', '}']
+    """
+    return json.dumps(_finite(results), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

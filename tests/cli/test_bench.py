@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from minires import kernels
-from minires.cli.main import main
 from tests.bench.fakes import fake_python
+from tests.cli.conftest import Ran
 
 ROOT = Path(__file__).parents[2]
 TINY = ["bench", "--only", "conv-n64-c32-o32-h2-*", "--repeat", "1", "--threads", "1"]
@@ -31,27 +31,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     threads = kernels.get_num_threads()
     yield folder
     kernels.set_num_threads(threads)
-
-
-class Ran:
-    """Exit code, standard output and standard error of a command."""
-
-    def __init__(self, code: int, out: str, err: str):
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Run the command line in this process."""
-
-    def run(*words: str) -> Ran:
-        try:
-            code = main(words)
-        except SystemExit as stop:  # argparse
-            code = stop.code if isinstance(stop.code, int) else 1
-        return Ran(code, *capsys.readouterr())
-
-    return run
 
 
 def test_a_table_on_stdout_and_everything_in_a_file(

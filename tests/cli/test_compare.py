@@ -19,7 +19,7 @@ import pytest
 
 import minires as mr
 from minires import kernels
-from minires.cli.main import main
+from tests.cli.conftest import Ran
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--depths", "8", "--width", "2", "--epochs", "1", "--batch-size", "512"]
@@ -33,27 +33,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     kernels.set_num_threads(threads)
-
-
-class Ran:
-    """Exit code, standard output and standard error of a command."""
-
-    def __init__(self, code: int, out: str, err: str):
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Run the command line in this process."""
-
-    def run(*words: str) -> Ran:
-        try:
-            code = main(words)
-        except SystemExit as stop:  # argparse
-            code = stop.code if isinstance(stop.code, int) else 1
-        return Ran(code, *capsys.readouterr())
-
-    return run
 
 
 def process(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
