@@ -75,7 +75,7 @@ def choose_interpreters(given: Mapping[str, str]) -> tuple[Side, ...]:
         if name not in ("pytorch", "chainer"):
             raise UsageError(f"--python {name}=...: the name must be pytorch or chainer.")
         if shutil.which(python) is None:
-            raise UsageError(f"--python {name}={python}: there is no such program.")
+            raise UsageError(f"--python {name}={python}: that is no program that can be started.")
     return tuple(
         Side(side.name, side.label, side.module, given.get(side.name, side.python))
         for side in SIDES
@@ -123,11 +123,15 @@ class Worker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.kill()
+        self.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             with suppress(OSError):
                 stream.close()  # type: ignore[union-attr]
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """Send a request and wait for the answer; raises WorkerError if it is an error, or none."""

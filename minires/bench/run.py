@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -34,6 +35,10 @@ __all__ = ["AGREEMENT", "bench", "machine", "measure", "probe"]
 
 AGREEMENT = 1e-10  # two float64 results that differ by more do not come from the same convolution
 _PAUSE = 0.02  # seconds between two turns: the threads of the last one may still be spinning
+
+
+_MOST = {"repeat": 10_000, "threads": 1024}
+_PATIENCE = 60.0  # seconds for an interpreter to start and import a framework
 
 
 def bench(
@@ -67,8 +72,8 @@ def bench(
     workloads = choose([]) if workloads is None else workloads
     threads = kernels.get_num_threads() if threads is None else threads
     for name, value in (("repeat", repeat), ("threads", threads)):
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1, not {value}.")
+        if not 1 <= value <= _MOST[name]:
+            raise UsageError(f"{name} must be from 1 to {_MOST[name]}, not {value}.")
     found = Bench(machine(), threads, repeat, labels={side.name: side.label for side in sides})
     try:
         present = []
@@ -100,6 +105,8 @@ def probe(side: Side, threads: int) -> dict[str, str]:
     Raises UsageError if the interpreter does not even run the worker.
     """
     with Worker(side, threads) as worker:
+        impatience = threading.Timer(_PATIENCE, worker.kill)
+        impatience.start()
         try:
             return dict(worker.ask("hello", threads=threads)["versions"])
         except WorkerError as error:
@@ -108,6 +115,8 @@ def probe(side: Side, threads: int) -> dict[str, str]:
             raise UsageError(
                 f"{side.python} is no Python that can measure {side.label}: {error}."
             ) from None
+        finally:
+            impatience.cancel()
 
 
 def measure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,11 @@ def add_parser(commands: Any) -> None:
 def _file(text: str) -> Path:
     if not text.strip() or text.endswith("/"):
         raise argparse.ArgumentTypeError("needs the name of a file")
-    return Path(text)
+    try:
+        file = Path(text)
+        return file.resolve() if file.is_symlink() else file  # what a link points to is written
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{error.strerror or error}") from None
 
 
 def _interpreter(text: str) -> tuple[str, str]:
@@ -92,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
         repeat=options.repeat,
         threads=threads,
         progress=sys.stderr,
-        on_absent=_say_absent,
+        on_absent=partial(_say_absent, dict(options.python)),
     )
     if not found.measurements:
         print("minires bench: interrupted before a workload was finished", file=sys.stderr)
@@ -128,8 +133,12 @@ def _deliver(found: Bench, file: Path | None) -> int:
     return 1 if found.failed else 0
 
 
-def _say_absent(name: str, reason: str) -> None:
-    """A line for PyTorch; nobody misses Chainer."""
+def _say_absent(named: dict[str, str], name: str, reason: str) -> None:
+    """An error where it was asked for; else a line for PyTorch, and nobody misses Chainer."""
+    from minires.errors import UsageError
+
+    if name in named:
+        raise UsageError(f"--python {name}={named[name]}: it has no {name} ({reason}).")
     if name == "pytorch":
         print(
             f"PyTorch cannot be imported ({reason}): minires is measured alone. To compare, "
@@ -165,12 +174,15 @@ def _check_writable(file: Path) -> None:
     """Before the work, not after an hour of it."""
     from minires.errors import UsageError
 
-    if file.is_dir():
-        raise UsageError(f"--json {file}: that is a folder; give the name of a file.")
     try:
-        with tempfile.TemporaryFile(dir=file.parent):
+        folder, other = file.is_dir(), file.exists() and not file.is_file()
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}."):
             pass
     except OSError as error:
         raise UsageError(
-            f"--json {file}: cannot write to that folder ({error.strerror or error})."
+            f"--json {file}: cannot write there ({error.strerror or error})."
         ) from None
+    if folder:
+        raise UsageError(f"--json {file}: that is a folder; give the name of a file.")
+    if other:
+        raise UsageError(f"--json {file}: that is a device or a pipe; give the name of a file.")

@@ -9,7 +9,9 @@ Two promises are kept here and nowhere else:
 * **The same bits on any number of threads.**  How a batch is cut depends on shapes alone, partial
   sums are combined in the order of the chunks, and a matrix product never runs on several BLAS
   threads (:func:`one_blas_thread`), because OpenBLAS cuts a product differently for every count.
-* **Small work pays nothing.**  A batch of one chunk runs in the caller: no pool, no hand-over.
+* **Small work pays nothing.**  Work of one piece runs in the caller: no pool, no hand-over.  A
+  batch of one chunk is one piece, unless it has so much to multiply that
+  :mod:`minires.kernels.pieces` shares out its filters.
 """
 
 from __future__ import annotations
@@ -318,7 +320,8 @@ def scratch(like: Array, name: str, shape: tuple[int, ...], dtype: Any) -> Array
 
     It belongs to the calling thread and to the piece of work that it is in, and the next piece that
     asks for the same name gets the same memory: so fresh memory, which costs more than the
-    arithmetic on it, is asked for once.  Never a result.  Each thread keeps up to 32 MB for a name.
+    arithmetic on it, is asked for once.  Never a result.  Each thread keeps up to 32 MB for each
+    name, dtype and depth of nesting.
     """
     xp = array_module(like)
     size = math.prod(shape)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from minires import kernels
+from minires.bench import choose_interpreters
 from tests.bench.fakes import fake_python
 from tests.cli.conftest import Ran
 
@@ -59,9 +60,15 @@ def test_a_table_on_stdout_and_everything_in_a_file(
 
 
 def test_without_pytorch_one_line_says_so_and_minires_is_measured(
-    command: Callable[..., Ran], tmp_path: Path
+    command: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = command(*TINY, "--python", f"pytorch={fake_python(tmp_path, 'absent')}")
+    absent = str(fake_python(tmp_path, "absent"))
+    named = command(*TINY, "--python", f"pytorch={absent}")
+    assert named.code == 2
+    assert f"--python pytorch={absent}: it has no pytorch (ModuleNotFoundError" in named.err
+    sides = choose_interpreters({"pytorch": absent})
+    monkeypatch.setattr("minires.bench.choose_interpreters", lambda given: sides)
+    ran = command(*TINY)
     assert ran.code == 0
     line, *others = ran.err.splitlines()
     assert line.startswith("PyTorch cannot be imported (ModuleNotFoundError: No module named")
@@ -96,14 +103,17 @@ def test_the_list_names_workloads_and_frameworks(
     ("words", "message"),
     [
         (["--only", "no-such"], "No workload is called 'no-such'; --list shows them all."),
-        (["--repeat", "0"], "repeat must be at least 1, not 0."),
+        (["--repeat", "0"], "repeat must be from 1 to 10000, not 0."),
         (["--repeat", "x"], "argument --repeat: invalid int value: 'x'"),
-        (["--threads", "-1"], "threads must be at least 1, not -1."),
+        (["--threads", "-1"], "threads must be from 1 to 1024, not -1."),
         (["--python", "torch"], "'torch' is not NAME=PATH, as in pytorch=/path/python"),
         (["--python", "jax=python3"], "the name must be pytorch or chainer."),
-        (["--python", "pytorch=/no/python"], "pytorch=/no/python: there is no such program."),
+        (
+            ["--python", "pytorch=/no/python"],
+            "pytorch=/no/python: that is no program that can be started.",
+        ),
         (["--python", "pytorch=true"], "true is no Python that can measure PyTorch"),
-        (["--json", "no/folder.json"], "cannot write to that folder (No such file"),
+        (["--json", "no/folder.json"], "cannot write there (No such file"),
         (["--json", "."], "that is a folder; give the name of a file."),
         (["--json", " "], "needs the name of a file"),
     ],
@@ -185,3 +195,43 @@ def test_ctrl_c_before_anything_is_finished_says_so(
     assert (ran.code, ran.out) == (130, "")
     assert ran.err == "minires bench: interrupted before a workload was finished\n"
     assert os.listdir() == []
+
+
+def test_a_device_or_a_pipe_is_not_replaced(command: Callable[..., Ran], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ran = command(*TINY, "--json", str(pipe))
+    assert ran.code == 2
+    assert "that is a device or a pipe" in ran.err
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_and_what_it_points_to_is_written(
+    command: Callable[..., Ran], tmp_path: Path
+) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    assert command(*TINY, "--json", str(tmp_path / "link.json")).code == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text())["workloads"]
+
+
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_name_that_is_too_long_is_refused_before_the_work(
+    command: Callable[..., Ran], length: int
+) -> None:
+    ran = command(*TINY, "--json", "x" * length + ".json")
+    assert ran.code == 2
+    assert "name too long" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_an_interpreter_that_never_answers_is_ended(
+    command: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minires.bench.run._PATIENCE", 2.0)
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 100\n")
+    silent.chmod(0o755)
+    ran = command(*TINY, "--python", f"pytorch={silent}")
+    assert ran.code == 2
+    assert "is no Python that can measure PyTorch" in ran.err
