@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -142,6 +143,9 @@ class Worker:
         with suppress(OSError):  # a dead worker reads nothing: told apart below
             stdin.write(json.dumps({"do": do, **request}) + "\n")
             stdin.flush()
+            # A Ctrl-C that comes just before a wait is seen only after it: wait a second at a time.
+            while os.name == "posix" and not select.select([stdout], [], [], 1.0)[0]:
+                pass
             line = stdout.readline()
         try:
             answer = json.loads(line)
