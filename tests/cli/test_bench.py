@@ -155,6 +155,8 @@ def test_ctrl_c_prints_and_writes_what_is_finished_and_leaves_no_process(tmp_pat
     source += "\n\ndef chain(spec, inputs):\n    def step():\n        log('hang')\n"
     source += "        time.sleep(600)\n    return step, None\n"
     script.write_text(source)
+    ignored = signal.getsignal(signal.SIGINT)  # in the background of a shell it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen(
         [sys.executable, "-m", "minires", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -162,6 +164,7 @@ def test_ctrl_c_prints_and_writes_what_is_finished_and_leaves_no_process(tmp_pat
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, ignored)
     try:
         log, end = tmp_path / "log", time.monotonic() + 60
         while "hang" not in (log.read_text() if log.exists() else ""):
