@@ -185,10 +185,9 @@ def _run(
             heappush(heap, (-node.rank, node))
         elif node in ours:
             elementwise(array_module(before).add, before, grad, out=before)
+        elif create_graph:
+            grads[node] = before + grad
         else:
-            if create_graph:
-                grads[node] = before + grad
-                return
             total = elementwise(array_module(before).add, before, grad)  # one handed on stays as is
             grads[node] = np.asarray(total)
             ours.add(node)

@@ -274,12 +274,8 @@ class _ByWeight:
 
     def __init__(self, grad_out: Array, x: Array, weight_shape: tuple[int, ...], how: _Setting):
         self.xp = array_module(x)
-        self.grad_out, self.x, self.weight_shape, self.groups = (
-            grad_out,
-            x,
-            weight_shape,
-            how.groups,
-        )
+        self.grad_out, self.x = grad_out, x
+        self.weight_shape, self.groups = weight_shape, how.groups
         self.reading = _forward((weight_shape[2], weight_shape[3]), how)
         self.dtype = self.xp.result_type(grad_out, x)
         self.bytes_each = self.dtype.itemsize * working_set(

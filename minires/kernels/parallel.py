@@ -188,6 +188,9 @@ class one_blas_thread:
                 regime.lift_limit()
 
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+
+
 def _keep_freed_memory() -> None:
     """Ask glibc not to hand freed memory back to the system at once: the next step needs it again.
 
@@ -204,9 +207,6 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_TRIM_THRESHOLD, 512 << 20)
         mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest size that glibc allows
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
 def _let_use(library: Any, count: int) -> None:

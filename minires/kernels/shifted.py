@@ -176,8 +176,9 @@ def correlate_with(g: Array, x: Array, reading: Reading) -> Array:
 TURN_FROM, TURN_TO = 1_200, 100_000
 
 
-# What it costs, in nanoseconds, measured on two kinds of processor: to begin a product, to read a
-# number of the weight once more, and to move a number to another place with strides.
+# What it costs, in nanoseconds: to begin a product, to read a number of the weight once more, and
+# to move a number to another place with strides.  Measured on one processor;
+# tests/proofs/cost_model.py says whether they choose well on another.
 BEGIN, READ, MOVE = 350.0, 0.1, 1.2
 
 

@@ -498,9 +498,7 @@ def test_of_several_failures_the_first_is_raised_but_an_interrupt_before_any(
         map_chunks(work, 2, WHOLE)
 
 
-def test_an_interrupt_of_the_waiting_caller_waits_for_the_helpers_inside_the_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_interrupt_of_the_waiting_caller_waits_for_the_helpers_inside_the_limit() -> None:
     caller, begun, done = threading.get_ident(), threading.Event(), []
 
     def work(piece: slice) -> None:
