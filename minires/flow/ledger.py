@@ -13,7 +13,7 @@ clean identities: dLoss/dx_l = dLoss/dx_L * (1 + d/dx_l sum F).)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,16 +21,26 @@ import numpy as np
 
 import minires.functional as F
 from minires import nn
-from minires.autograd import Tensor, enable_grad, grad
-from minires.device import array_module, to_numpy
-from minires.errors import ContractError, ShapeError
+from minires.autograd import Tensor
+from minires.device import to_numpy
+from minires.flow.passes import (
+    Bare,
+    Fork,
+    Forks,
+    Loss,
+    as_tensor,
+    block_names,
+    check_given,
+    check_ran,
+    distance,
+    gradients,
+    loss_of,
+    norm,
+)
 from minires.flow.untouched import untouched
-from minires.functional.shape import alias
 from minires.result import Result
 
 __all__ = ["Ledger", "LedgerEntry", "ledger"]
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -179,135 +189,45 @@ def ledger(model: nn.Module, x: Any, target: Any = None, loss: Loss = F.cross_en
     >>> [entry.name for entry in found.blocks], found.max_error < 1e-5
     (['layer1.0', 'layer2.0', 'layer3.0'], True)
     """
-    if not isinstance(model, nn.Module):
-        raise ContractError(
-            f"ledger: a {type(model).__name__} is no model. It takes a minires.nn.Module with "
-            "blocks derived from minires.nn.ResidualBlock."
-        )
-    if target is None:
-        raise ContractError(
-            "ledger: needs the labels of the batch, since the gradient is that of the loss: "
-            "ledger(model, x, target)."
-        )
-    x, target = _as_tensor(x), _as_tensor(target)
-    names = {id(module): name for name, module in model.named_modules()}
+    check_given("ledger", model, target)
+    x, target = as_tensor(x), as_tensor(target)
+    names = block_names(model)
 
-    apart = _Apart()
+    apart = Forks()
     with untouched(model):
-        value = _loss_of(model, x, target, loss, apart)
-        forks = apart.forks
-        if not forks:
-            raise ContractError(
-                f"ledger: no residual block ran in {type(model).__name__}. Instruments look at "
-                "blocks derived from minires.nn.ResidualBlock, which gives the fork and the sum "
-                "their places; build the model of those."
-            )
-        wanted = [t for fork in forks for t in fork.tensors()]
-        found = {id(t): g for t, g in zip(wanted, _grads(value, wanted), strict=True)}
+        value = loss_of("ledger", model, x, target, loss, apart)
+        forks = apart.found
+        check_ran("ledger", model, forks)
+        wanted = [t for fork in forks for t in _places(fork)]
+        found = {id(t): g for t, g in zip(wanted, gradients(value, wanted), strict=True)}
 
-    whole = _Whole()
+    bare = Bare()
     with untouched(model):
-        separate = _grads(_loss_of(model, x, target, loss, whole), whole.forks)
+        separate = gradients(loss_of("ledger", model, x, target, loss, bare), bare.forks)
 
     entries = tuple(
-        _entry(names.get(id(fork.block), "?"), fork, found, to_numpy(bare._data))
-        for fork, bare in zip(forks, separate, strict=True)
+        _entry(names.get(id(fork.block), "?"), fork, found, to_numpy(alone._data))
+        for fork, alone in zip(forks, separate, strict=True)
     )
     return Ledger(float(value.item()), entries, _largest(entry.error for entry in entries))
 
 
-class _Fork:
-    """A fork taken apart.
-
-    The block's input, u, the place where the ways part (behind all that others read from u), the
-    two ways, and the sizes of the two terms.
-    """
-
-    def __init__(self, block: nn.ResidualBlock, x: Tensor, u: Tensor):
-        self.block, self.x, self.u = block, x, u
-        self.parting = alias(u)
-        self.skip = None if block.shortcut is None else alias(self.parting)
-        self.branch = alias(self.parting)
-        self.forward_ratio: float | None = None
-
-    def tensors(self) -> list[Tensor]:
-        ways = [] if self.skip is None else [self.skip]
-        return [self.x, self.u, self.parting, self.branch, *ways]
+def _places(fork: Fork) -> list[Tensor]:
+    """Where the gradients of an entry arrive."""
+    ways = [] if fork.skip is None else [fork.skip]
+    return [fork.x, fork.u, fork.parting, fork.branch, *ways]
 
 
-class _Apart(nn.Observer):
-    """Gives each way out of a fork a place of its own in the graph, where its gradient arrives."""
-
-    def __init__(self) -> None:
-        self.forks: list[_Fork] = []
-        self._models_own: dict[int, Tensor] = {}  # the tensor of the model that an alias stands for
-        self._open: list[_Fork] = []  # blocks inside the branch of another block are closed first
-
-    def fork(self, block: nn.ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        fork = _Fork(block, x, u)
-        fork.u = self._models_own.get(id(u), u)
-        self._models_own |= {id(t): fork.u for t in (fork.skip, fork.branch) if t is not None}
-        self.forks.append(fork)
-        self._open.append(fork)
-        return (u if fork.skip is None else fork.skip), fork.branch
-
-    def join(self, block: nn.ResidualBlock, skip: Tensor | None, branch: Tensor) -> None:
-        fork = self._open.pop()
-        if skip is not None:
-            size = _norm(to_numpy(skip._data))
-            fork.forward_ratio = _norm(to_numpy(branch._data)) / size if size else None
-
-
-class _Whole(nn.Observer):
-    """Takes note of the tensor at each fork and adds nothing: the graph is the model's own."""
-
-    def __init__(self) -> None:
-        self.forks: list[Tensor] = []
-
-    def fork(self, block: nn.ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        self.forks.append(u)
-        return u, u
-
-
-def _loss_of(
-    model: nn.Module, x: Tensor, target: Tensor, loss: Loss, observer: nn.Observer
-) -> Tensor:
-    # The input requires grad, so that a block right at the input has a gradient to split.
-    x = Tensor(x.data, requires_grad=x.dtype.kind == "f")
-    with enable_grad(), nn.observe(observer):
-        value = loss(model(x), target)
-    if not isinstance(value, Tensor):
-        raise ContractError(
-            f"ledger: the loss returned a {type(value).__name__}, which has no gradient. "
-            "It must return the tensor itself, not float(...) or .item() of it."
-        )
-    if value.numel() != 1:
-        raise ShapeError(
-            f"ledger: the loss must be a single number, but has shape {value.shape}. "
-            "Use a reduction, such as reduction='mean'."
-        )
-    return value
-
-
-def _grads(value: Tensor, tensors: list[Tensor]) -> list[Tensor]:
-    """The gradients; zeros where the loss does not depend on a tensor."""
-    found = grad(value, tensors, allow_unused=True)
-    return [
-        Tensor(array_module(t.data).zeros_like(t.data)) if g is None else g
-        for t, g in zip(tensors, found, strict=True)
-    ]
-
-
-def _entry(name: str, fork: _Fork, found: dict[int, Tensor], bare: np.ndarray) -> LedgerEntry:
+def _entry(name: str, fork: Fork, found: dict[int, Tensor], bare: np.ndarray) -> LedgerEntry:
     at_input, at_u, at_parting, branch = (
         to_numpy(found[id(t)].data) for t in (fork.x, fork.u, fork.parting, fork.branch)
     )
     skip = None if fork.skip is None else to_numpy(found[id(fork.skip)].data)
     total = branch if skip is None else skip + branch
     skip_norm = share = cosine = None
-    branch_norm = _norm(branch)
+    branch_norm = norm(branch)
     if skip is not None:
-        skip_norm = _norm(skip)
+        skip_norm = norm(skip)
         both = skip_norm + branch_norm
         share = skip_norm / both if both else None
         dot = float((skip.astype(np.float64) * branch.astype(np.float64)).sum())
@@ -324,27 +244,20 @@ def _entry(name: str, fork: _Fork, found: dict[int, Tensor], bare: np.ndarray) -
         branch_rms=branch_norm / root,
         share=share,
         cosine=cosine,
-        forward_ratio=fork.forward_ratio,
-        grad_rms=_norm(at_input) / float(at_input.size) ** 0.5,
-        grad_norm=_norm(at_input),
-        error=_largest((_distance(total, at_parting), _distance(at_u, bare))),
+        forward_ratio=_ratio(fork),
+        grad_rms=norm(at_input) / float(at_input.size) ** 0.5,
+        grad_norm=norm(at_input),
+        error=_largest((distance(total, at_parting), distance(at_u, bare))),
     )
 
 
-def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    difference, size = _norm(one - other), _norm(other)
-    return difference / size if size else difference
+def _ratio(fork: Fork) -> float | None:
+    """|F(u)| / |a S(u)|, where there is a skip, and not a zero one."""
+    if fork.branch_size is None or not fork.skip_size:
+        return None
+    return fork.branch_size / fork.skip_size
 
 
 def _largest(errors: Iterable[float]) -> float:
     """max() that hands on nan instead of hiding it."""
     return float(np.max(list(errors)))
-
-
-def _norm(array: np.ndarray) -> float:
-    # Not np.linalg.norm: BLAS sums in another order for every number of threads.
-    return float(np.sqrt(np.square(array, dtype=np.float64).sum()))
-
-
-def _as_tensor(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else Tensor(np.asarray(value))

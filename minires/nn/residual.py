@@ -31,8 +31,14 @@ class Observer:
         """Called at the fork with the block's input and ``u``; returns what each way is given."""
         return u, u
 
-    def join(self, block: ResidualBlock, skip: Tensor | None, branch: Tensor) -> None:
-        """Called at the sum with its two terms; ``skip`` is None in a plain block."""
+    def join(
+        self, block: ResidualBlock, skip: Tensor | None, branch: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
+        """Called at the sum with its two terms; returns the two that are added.
+
+        ``skip`` has the scale in it already, and is None in a plain block.
+        """
+        return skip, branch
 
 
 _observer: ContextVar[Observer | None] = ContextVar("minires_block_observer", default=None)
@@ -113,7 +119,7 @@ class ResidualBlock(Module):
                     + _padding_hint(tuple(skip.shape), tuple(branch.shape))
                 )
         if observer is not None:
-            observer.join(self, skip, branch)
+            skip, branch = observer.join(self, skip, branch)
         z = branch if skip is None else skip + branch
         return self.activation(z)
 

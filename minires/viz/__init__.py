@@ -18,3 +18,27 @@ __all__ = [
     "summary_rows",
     "training_curves",
 ]
+
+# For the time being, until all of them are there: figures of the instruments, imported when asked.
+_INSTRUMENTS = {
+    "spectrum_figure": "spectrum",
+    "paths_figure": "spectrum",
+    "backward_lesion_figure": "lesions",
+    "forward_lesion_figure": "lesions",
+    "dial_figure": "dial",
+    "jacobian_figure": "jacobian",
+    "landscape_figure": "landscape",
+    "shattering_figure": "shattering",
+    "signal_figure": "signals",
+    "recording_figure": "signals",
+    "contracts_figure": "contracts",
+    "comparison_figure": "comparison",
+}
+
+
+def __getattr__(name: str):  # type: ignore[no-untyped-def]
+    if name in _INSTRUMENTS:
+        from importlib import import_module
+
+        return getattr(import_module(f"minires.viz.instruments.{_INSTRUMENTS[name]}"), name)
+    raise AttributeError(name)

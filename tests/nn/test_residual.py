@@ -161,9 +161,10 @@ class Recorder(nn.Observer):
         self.events.append(("fork", block, x.tolist(), u.tolist()))
         return u, u
 
-    def join(self, block: Any, skip: Any, branch: Any) -> None:
+    def join(self, block: Any, skip: Any, branch: Any) -> Any:
         term = None if skip is None else skip.tolist()
         self.events.append(("join", block, term, branch.tolist()))
+        return skip, branch
 
 
 def test_an_observer_sees_the_fork_and_the_two_terms_of_the_sum() -> None:
@@ -193,6 +194,16 @@ def test_an_observer_can_give_each_way_its_own_tensor() -> None:
 
     with nn.observe(Splits()):
         assert Block()(x).tolist() == [-21.0, -41.0]
+
+
+def test_an_observer_can_change_the_terms_of_the_sum() -> None:
+    class Alone(nn.Observer):
+        def join(self, block: Any, skip: Any, branch: Any) -> Any:
+            return None, skip * 2.0
+
+    assert Block()(x).tolist() == [-23.0, -45.0]
+    with nn.observe(Alone()):
+        assert Block()(x).tolist() == [-40.0, -80.0]
 
 
 def test_the_default_observer_changes_nothing() -> None:

@@ -1,0 +1,178 @@
+"""What every instrument does first: look at what it was given, and run the model under watch.
+
+A pass under watch is an ordinary one, forward and backward, in which an observer stands at the
+fork and at the sum of every residual block (see :mod:`minires.nn.residual`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minires import nn
+from minires.autograd import Tensor, enable_grad, grad
+from minires.device import array_module, to_numpy
+from minires.errors import ContractError, ShapeError
+from minires.functional.shape import alias
+
+__all__ = [
+    "Bare",
+    "Fork",
+    "Forks",
+    "Loss",
+    "as_tensor",
+    "block_names",
+    "check_given",
+    "check_ran",
+    "distance",
+    "gradients",
+    "loss_of",
+    "norm",
+]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Fork:
+    """One residual block in one pass: its places in the graph, and its two terms.
+
+    Attributes:
+        block: the module.
+        x: the block's input.
+        u: what goes into the fork, as the model has it.
+        parting: where the ways part, behind all that others read from u.
+        skip, branch: the places where the two ways begin; skip is None in a plain block.
+        skip_size, branch_size: norms of the two terms of the sum; None where there is none.
+
+    ``parting``, ``skip`` and ``branch`` hold the values of u.  What arrives at ``skip`` and
+    ``branch`` on the way back is what the two ways send, and at ``parting`` it is added.
+    """
+
+    def __init__(self, block: nn.ResidualBlock, x: Tensor, u: Tensor):
+        self.block, self.x, self.u = block, x, u
+        self.parting = alias(u)
+        self.skip = None if block.shortcut is None else alias(self.parting)
+        self.branch = alias(self.parting)
+        self.skip_size: float | None = None
+        self.branch_size: float | None = None
+
+
+class Forks(nn.Observer):
+    """Gives each way out of a fork a place of its own in the graph, where its gradient arrives."""
+
+    def __init__(self) -> None:
+        self.found: list[Fork] = []  # in the order of the forward pass
+        self._models_own: dict[int, Tensor] = {}  # the tensor of the model that an alias stands for
+        self._open: list[Fork] = []  # blocks inside the branch of another block are closed first
+
+    def fork(self, block: nn.ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        fork = Fork(block, x, u)
+        fork.u = self._models_own.get(id(u), u)
+        self._models_own |= {id(t): fork.u for t in (fork.skip, fork.branch) if t is not None}
+        self.found.append(fork)
+        self._open.append(fork)
+        return (u if fork.skip is None else fork.skip), fork.branch
+
+    def join(
+        self, block: nn.ResidualBlock, skip: Tensor | None, branch: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
+        fork = self._open.pop()
+        fork.branch_size = norm(to_numpy(branch._data))
+        if skip is not None:
+            fork.skip_size = norm(to_numpy(skip._data))
+        return skip, branch
+
+
+class Bare(nn.Observer):
+    """Takes note of the tensors at each fork and adds nothing: the graph is the model's own."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Tensor] = []  # x of each block
+        self.forks: list[Tensor] = []  # u of each block
+
+    def fork(self, block: nn.ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        self.inputs.append(x)
+        self.forks.append(u)
+        return u, u
+
+
+def check_given(what: str, model: Any, target: Any) -> None:
+    """Raise ContractError unless there is a model, and something to compare its output with."""
+    if not isinstance(model, nn.Module):
+        raise ContractError(
+            f"{what}: a {type(model).__name__} is no model. It takes a minires.nn.Module with "
+            "blocks derived from minires.nn.ResidualBlock."
+        )
+    if target is None:
+        raise ContractError(
+            f"{what}: needs the labels of the batch, since the gradient is that of the loss: "
+            f"{what}(model, x, target)."
+        )
+
+
+def check_ran(what: str, model: nn.Module, seen: Sequence[Any]) -> None:
+    """Raise ContractError unless at least one residual block was seen in the pass."""
+    if not seen:
+        raise ContractError(
+            f"{what}: no residual block ran in {type(model).__name__}. Instruments look at "
+            "blocks derived from minires.nn.ResidualBlock, which gives the fork and the sum "
+            "their places; build the model of those."
+        )
+
+
+def as_tensor(value: Any) -> Tensor:
+    """The tensor itself, or an array as one."""
+    return value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+
+
+def block_names(model: nn.Module) -> dict[int, str]:
+    """What ``named_modules`` calls each module, by its identity."""
+    return {id(module): name for name, module in model.named_modules()}
+
+
+def loss_of(
+    what: str, model: nn.Module, x: Tensor, target: Tensor, loss: Loss, observer: nn.Observer
+) -> Tensor:
+    """The loss of the batch, recorded, with ``observer`` at every fork and sum.
+
+    Raises ContractError or ShapeError, for the instrument ``what``, if the loss is no tensor or
+    more than a number.
+    """
+    # The input requires grad, so that a block right at the input has a gradient to split.
+    x = Tensor(x.data, requires_grad=x.dtype.kind == "f")
+    with enable_grad(), nn.observe(observer):
+        value = loss(model(x), target)
+    if not isinstance(value, Tensor):
+        raise ContractError(
+            f"{what}: the loss returned a {type(value).__name__}, which has no gradient. "
+            "It must return the tensor itself, not float(...) or .item() of it."
+        )
+    if value.numel() != 1:
+        raise ShapeError(
+            f"{what}: the loss must be a single number, but has shape {value.shape}. "
+            "Use a reduction, such as reduction='mean'."
+        )
+    return value
+
+
+def gradients(value: Tensor, tensors: Sequence[Tensor], retain_graph: bool = False) -> list[Tensor]:
+    """d value / d tensor for each; zeros where the value does not depend on it."""
+    found = grad(value, tensors, retain_graph=retain_graph, allow_unused=True)
+    return [
+        Tensor(array_module(t.data).zeros_like(t.data)) if g is None else g
+        for t, g in zip(tensors, found, strict=True)
+    ]
+
+
+def norm(array: np.ndarray) -> float:
+    """The 2-norm over all elements, summed in float64 and in one order on any number of threads."""
+    # Not np.linalg.norm: BLAS sums in another order for every number of threads.
+    return float(np.sqrt(np.square(array, dtype=np.float64).sum()))
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """|one - other| / |other|, or |one| if the other is zero."""
+    difference, size = norm(one - other), norm(other)
+    return difference / size if size else difference
