@@ -9,7 +9,7 @@ is no recursion, so depth has no limit.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import nullcontext
 from heapq import heappop, heappush
 from typing import Any
@@ -27,7 +27,7 @@ from minires.kernels import ladder
 from minires.kernels.elementwise import elementwise
 from minires.kernels.parallel import one_blas_thread
 
-__all__ = ["backward", "grad"]
+__all__ = ["backward", "grad", "grad_by_label"]
 
 
 class Copy(Function):
@@ -112,6 +112,72 @@ def grad(
                     "Pass allow_unused=True to get None for it."
                 )
     return tuple(results)
+
+
+def grad_by_label(
+    output: Tensor,
+    labels: Iterable[Hashable],
+    changes: Sequence[tuple[Tensor, Callable[[Any], Hashable | None]]],
+    inputs: Sequence[Tensor],
+    visit: Callable[[int, dict[Any, Array]], None],
+) -> None:
+    """A backward pass that carries several gradients at once, and keeps them apart by a label.
+
+    A node fires once for every label.  So with a label that counts, the gradient is taken apart by
+    how often it went through certain places; with one that names a way, it is sent along that way
+    alone.  The gradients of all labels add up to the ordinary one unless a label was dropped.
+
+    Args:
+        output: a single number, where each of the ``labels`` starts with gradient 1.
+        labels: those to start with.
+        changes: tensors and what becomes of a label there, on the way back: ``change(label)`` is
+            the new one, or None to drop its gradient.  Labels that become one are added.
+        inputs: tensors that the output depends on.
+        visit: called as ``visit(i, gradients)``, with those that arrive at ``inputs[i]`` by label,
+            before a change there; once for each input that any gradient comes to.
+
+    The graph is freed.
+    """
+    root = _node_of(output, "grad_by_label()")
+    seed = _seed("grad_by_label", output, None, False)
+    places: dict[Node, list[int]] = {}
+    for i, x in enumerate(inputs):
+        places.setdefault(_node_of(x, "grad_by_label() with respect to it"), []).append(i)
+    change = {_node_of(x, "grad_by_label() with a change at it"): f for x, f in changes}
+    wanted = _leading_to(set(places), [root])
+    grads: dict[Node, dict[Any, Any]] = {root: dict.fromkeys(labels, seed)}
+    heap: list[tuple[int, Node]] = [(-root.rank, root)]
+
+    def add(to: dict[Any, Any], label: Any, grad: Any) -> None:
+        to[label] = grad if label not in to else to[label] + grad  # one handed on stays as is
+
+    with no_grad(), one_blas_thread():
+        while heap:
+            _, node = heappop(heap)
+            found = grads.pop(node)
+            if node.hooks:
+                found = {label: _call_hooks(node, grad) for label, grad in found.items()}
+            for i in places.get(node, ()):
+                visit(i, found)
+            if node in change:
+                before, found = found, {}
+                for label, grad in before.items():
+                    new = change[node](label)
+                    if new is not None:
+                        add(found, new, grad)
+            if not isinstance(node, Recorded):
+                continue
+            asked = any(parent in wanted for parent in node.parents)
+            for label, grad in found.items() if asked else ():
+                grads_in = _fire_for(wanted, node, grad)
+                for parent, grad_in in zip(node.parents, grads_in, strict=True):
+                    if parent is None or grad_in is None or parent not in wanted:
+                        continue
+                    if parent not in grads:
+                        grads[parent] = {}
+                        heappush(heap, (-parent.rank, parent))
+                    add(grads[parent], label, _checked(node, parent, grad_in))
+            node.free()
 
 
 def _tensors(name: str, given: Any) -> list[Tensor]:

@@ -41,17 +41,20 @@ class Fork:
     Attributes:
         block: the module.
         x: the block's input.
+        source: the same as the model has it, where x is a way of another block's fork.
         u: what goes into the fork, as the model has it.
         parting: where the ways part, behind all that others read from u.
         skip, branch: the places where the two ways begin; skip is None in a plain block.
+        parent: the block in whose branch this one runs, if any.
         skip_size, branch_size: norms of the two terms of the sum; None where there is none.
 
     ``parting``, ``skip`` and ``branch`` hold the values of u.  What arrives at ``skip`` and
     ``branch`` on the way back is what the two ways send, and at ``parting`` it is added.
     """
 
-    def __init__(self, block: nn.ResidualBlock, x: Tensor, u: Tensor):
-        self.block, self.x, self.u = block, x, u
+    def __init__(self, block: nn.ResidualBlock, x: Tensor, u: Tensor, parent: Fork | None):
+        self.block, self.x, self.u, self.parent = block, x, u, parent
+        self.source = x
         self.parting = alias(u)
         self.skip = None if block.shortcut is None else alias(self.parting)
         self.branch = alias(self.parting)
@@ -68,8 +71,8 @@ class Forks(nn.Observer):
         self._open: list[Fork] = []  # blocks inside the branch of another block are closed first
 
     def fork(self, block: nn.ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        fork = Fork(block, x, u)
-        fork.u = self._models_own.get(id(u), u)
+        fork = Fork(block, x, u, self._open[-1] if self._open else None)
+        fork.source, fork.u = (self._models_own.get(id(t), t) for t in (x, u))
         self._models_own |= {id(t): fork.u for t in (fork.skip, fork.branch) if t is not None}
         self.found.append(fork)
         self._open.append(fork)

@@ -644,3 +644,79 @@ def test_an_operation_without_its_methods_says_so() -> None:
         Half.apply(leaf(1)).backward()
     with pytest.raises(NotImplementedError):
         Function.apply(leaf(1))
+
+
+# --- several gradients in one pass, kept apart by a label ---
+
+
+def by_label(output: Any, labels: Any, changes: Any, inputs: Any) -> list[dict[Any, np.ndarray]]:
+    found: list[dict[Any, np.ndarray]] = [{} for _ in inputs]
+    engine.grad_by_label(
+        output, labels, changes, inputs, lambda i, grads: found[i].update({**grads})
+    )
+    return found
+
+
+def test_under_one_label_the_gradient_is_the_ordinary_one() -> None:
+    def graph() -> tuple[Any, Any, Any]:
+        a, b = mr.tensor([1.0, -2.0], requires_grad=True), mr.tensor([3.0, 5.0], requires_grad=True)
+        c = a * b
+        return a, c, (c * c + a).sum()
+
+    a, c, out = graph()
+    expected = [grad.numpy() for grad in mr.grad(out, [a, c])]
+    a, c, out = graph()
+    found = by_label(out, ["all"], [], [a, c])
+    for grads, gradient in zip(found, expected, strict=True):
+        assert list(grads) == ["all"]
+        assert grads["all"].tobytes() == gradient.tobytes()
+
+
+def test_labels_that_count_take_the_gradient_apart() -> None:
+    x = mr.tensor(2.0, requires_grad=True)
+    ways, out = [], x
+    for factor in (3.0, 5.0):  # out = (1 + 3)(1 + 5) x
+        way = out * 1.0
+        ways.append((way, lambda k: k + 1))
+        out = out + way * factor
+    (found,) = by_label(out, [0], ways, [x])
+    assert {k: float(v) for k, v in found.items()} == {0: 1.0, 1: 8.0, 2: 15.0}
+
+
+def test_a_label_that_becomes_none_is_dropped_and_labels_that_become_one_are_added() -> None:
+    x = mr.tensor(2.0, requires_grad=True)
+    left, right = x * 3.0, x * 5.0
+    out = left + right
+    changes = [(left, lambda label: None if label == "right" else label)]
+    changes += [(right, lambda label: None if label == "left" else "both")]
+    (found,) = by_label(out, ["left", "right", "both"], changes, [x])
+    assert {k: float(v) for k, v in found.items()} == {"left": 3.0, "both": 13.0}
+
+
+def test_an_input_asked_for_twice_is_visited_twice_and_one_without_a_gradient_never() -> None:
+    x, other = mr.tensor(2.0, requires_grad=True), mr.tensor(1.0, requires_grad=True)
+    found = by_label(x * x, [0], [], [x, other, x])
+    assert [{k: float(v) for k, v in grads.items()} for grads in found] == [{0: 4.0}, {}, {0: 4.0}]
+
+
+def test_hooks_see_the_gradient_of_every_label_and_the_graph_is_freed() -> None:
+    x = mr.tensor(2.0, requires_grad=True)
+    y = x * 3.0
+    y.register_hook(lambda grad: grad * 10.0)
+    out = y * 1.0
+    (found,) = by_label(out, ["a", "b"], [], [x])
+    assert {k: float(v) for k, v in found.items()} == {"a": 30.0, "b": 30.0}
+    with pytest.raises(GraphFreedError):
+        out.backward()
+    with pytest.raises(GraphError, match="needs a gradient of that shape"):
+        by_label(mr.tensor([1.0, 2.0], requires_grad=True) * 2.0, [0], [], [x])
+
+
+def test_a_gradient_handed_on_under_a_label_is_never_changed() -> None:
+    """Two ways hand on one array each; the sums must not be made in place."""
+    x = mr.tensor([1.0, 2.0], requires_grad=True)
+    a = x + 0.0
+    b = x + 0.0
+    out = (a + b + x).sum()
+    seen = by_label(out, [0], [], [a, b, x])
+    assert [grads[0].tolist() for grads in seen] == [[1.0, 1.0], [1.0, 1.0], [3.0, 3.0]]
