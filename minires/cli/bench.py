@@ -108,7 +108,7 @@ def _run(options: argparse.Namespace) -> int:
 def _deliver(found: Bench, file: Path | None) -> int:
     """Write first, since printing may fail; then print."""
     from minires.errors import UsageError
-    from minires.experiments.files import strict_json, write_whole
+    from minires.files import strict_json, write_whole
 
     text, problem = str(found), None
     if found.interrupted:

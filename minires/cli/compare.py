@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     from minires import data, kernels, viz
     from minires.errors import UsageError
     from minires.experiments.compare import FILES, CompareConfig, compare, write_results
-    from minires.experiments.files import output_folder
+    from minires.files import output_folder
     from minires.table import format_table
 
     given = vars(options)

@@ -19,7 +19,7 @@ import numpy as np
 from minires import data, flow, kernels, models, optim, rng, train, viz
 from minires.data import DataLoader, Dataset
 from minires.errors import UsageError
-from minires.experiments.files import strict_json, write_whole
+from minires.files import strict_json, write_whole
 from minires.models import CifarResNet
 
 __all__ = ["FILES", "KINDS", "CompareConfig", "compare", "write_results"]

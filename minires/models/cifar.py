@@ -46,6 +46,7 @@ class CifarResNet(nn.Module):
         super().__init__()
         self.depth, self.residual, self.preactivation = depth, residual, preactivation
         self.norm = norm
+        self.options: dict[str, Any] | None = None  # the arguments of cifar_resnet
         blocks_a_stage = (depth - 2) // 3 // layers_per_skip
         expansion = EXPANSION if block == "bottleneck" else 1
 
@@ -167,6 +168,20 @@ def cifar_resnet(
     if zero_init_residual:
         for residual_block in model.blocks():
             nn.init.zeros_(residual_block.last_scale(norm))
+    model.options = dict(
+        depth=depth,
+        residual=residual,
+        block=block,
+        preactivation=preactivation,
+        shortcut=shortcut,
+        width=width,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        zero_init_residual=zero_init_residual,
+        norm=norm,
+        init_scale=init_scale,
+        layers_per_skip=layers_per_skip,
+    )
     return model
 
 

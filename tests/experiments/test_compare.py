@@ -21,7 +21,7 @@ from minires import flow, kernels
 from minires.data import DataLoader, Dataset
 from minires.errors import DataError, UsageError
 from minires.experiments import CompareConfig, compare, write_results
-from minires.experiments.files import output_folder, write_whole
+from minires.files import output_folder, write_whole
 
 COMPARE = importlib.import_module("minires.experiments.compare")  # the module, not the function
 TINY = CompareConfig(depths=(8,), width=2, epochs=2, batch_size=32)

@@ -1,4 +1,4 @@
-"""Output folders: checked before the work, written whole or not at all."""
+"""Output files and folders: checked before the work, written whole or not at all."""
 
 from __future__ import annotations
 
