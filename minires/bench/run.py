@@ -26,10 +26,10 @@ import numpy as np
 from minires import kernels
 from minires.bench.measurement import Measurement
 from minires.bench.process import SIDES, Side, Worker, WorkerError
-from minires.bench.progress import Progress
 from minires.bench.report import Bench
 from minires.bench.workloads import Workload, choose
 from minires.errors import UsageError
+from minires.progress import Progress
 
 __all__ = ["AGREEMENT", "bench", "machine", "measure", "probe"]
 

@@ -5,20 +5,19 @@ For each seed and depth the kinds start from the same weights and see the data i
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from minires import data, flow, kernels, models, optim, rng, train, viz
-from minires.data import DataLoader, Dataset
+from minires import data, flow, kernels, models, rng, viz
+from minires.data import Dataset
 from minires.errors import UsageError
+from minires.experiments.training import Recipe, train_network
 from minires.files import strict_json, write_whole
 from minires.models import CifarResNet
 
@@ -61,6 +60,11 @@ class CompareConfig:
     weight_decay: float = 1e-4
     seeds: tuple[int, ...] = (0,)
 
+    @property
+    def recipe(self) -> Recipe:
+        """How each network is trained."""
+        return Recipe(self.epochs, self.batch_size, self.lr, self.momentum, self.weight_decay)
+
     def check(self, dataset: Dataset) -> None:
         """Raise UsageError for a setting that cannot work, before anything is trained."""
         for depth in self.depths:
@@ -81,17 +85,7 @@ class CompareConfig:
         for name in ("width", "epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if not 2 <= self.batch_size <= len(dataset):
-            raise UsageError(
-                f"batch size {self.batch_size} does not fit {len(dataset)} training images of "
-                f"{self.data}: choose 2 to {len(dataset)}."
-            )
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise UsageError(f"lr must be a number above 0, not {self.lr}.")
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"momentum must be from 0 to below 1, not {self.momentum}.")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise UsageError(f"weight decay must be a number from 0 on, not {self.weight_decay}.")
+        self.recipe.check(len(dataset), self.data)
         if any(seed < 0 for seed in self.seeds):
             raise UsageError("seeds must be whole numbers from 0 on.")
 
@@ -101,10 +95,6 @@ class CompareConfig:
             for depth in self.depths:
                 for kind in self.kinds:
                     yield seed, depth, kind
-
-    def milestones(self) -> list[int]:
-        """The epochs after which the learning rate is divided by 10."""
-        return [math.ceil(self.epochs / 2), math.ceil(self.epochs * 3 / 4)]
 
 
 def compare(
@@ -190,34 +180,19 @@ def _run(
     started = time.perf_counter()
     rng.manual_seed(seed)
     model = build(config, dataset, depth, kind)
-    loader = DataLoader(dataset.train, batch_size=config.batch_size, shuffle=True, seed=seed)
-    optimizer = optim.SGD(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
-    schedule = optim.lr_scheduler.MultiStepLR(optimizer, config.milestones())
     batch = dataset.batch(config.batch_size)
-    parts = {"train": dataset.train, "test": dataset.test}
 
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a run may diverge
         initial = _gradient_flow(model, batch)
-        with (
-            nullcontext()
-            if progress is None
-            else train.Progress(label, epochs=config.epochs, images=len(dataset), file=progress)
-        ) as shown:
-            history = train.fit(
-                model,
-                loader,
-                optimizer,
-                epochs=config.epochs,
-                scheduler=schedule,
-                evaluate_on=parts,
-                on_step=shown.step if shown else None,
-                on_epoch=shown.epoch if shown else None,
-            )
+        history = train_network(
+            model,
+            dataset,
+            config.recipe,
+            seed=seed,
+            label=label,
+            progress=progress,
+            evaluate_on={"train": dataset.train, "test": dataset.test},
+        )
         trained = _gradient_flow(model, batch)
     flat = history.to_dict()
     return {

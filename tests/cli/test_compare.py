@@ -199,8 +199,7 @@ def test_two_processes_with_one_and_two_threads_give_the_same_results() -> None:
 
 def interrupt_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle of the run of that number, after some steps."""
-    module = importlib.import_module("minires.experiments.compare")
-    fit, calls = module.train.fit, []
+    fit, calls = mr.train.fit, []
 
     def interrupted(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -215,7 +214,7 @@ def interrupt_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
             options["on_step"] = step
         return fit(*args, **options)
 
-    monkeypatch.setattr(module.train, "fit", interrupted)
+    monkeypatch.setattr(mr.train, "fit", interrupted)
 
 
 def test_ctrl_c_keeps_and_reports_what_is_finished(

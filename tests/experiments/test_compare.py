@@ -20,7 +20,7 @@ import minires as mr
 from minires import flow, kernels
 from minires.data import DataLoader, Dataset
 from minires.errors import DataError, UsageError
-from minires.experiments import CompareConfig, compare, write_results
+from minires.experiments import CompareConfig, compare, training, write_results
 from minires.files import output_folder, write_whole
 
 COMPARE = importlib.import_module("minires.experiments.compare")  # the module, not the function
@@ -279,7 +279,7 @@ def test_all_kinds_of_one_seed_see_the_data_in_the_same_order(
                 orders[-1].append(y.data.tolist())
                 yield x, y
 
-    monkeypatch.setattr(COMPARE, "DataLoader", Watched)
+    monkeypatch.setattr(training, "DataLoader", Watched)
     compare(tiny(depths=(8, 14), seeds=(0, 1)), DATA)
     assert len(orders) == 8
     first, second = orders[:4], orders[4:]

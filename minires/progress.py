@@ -1,4 +1,4 @@
-"""Progress of a benchmark: a bar on a terminal, a line a workload anywhere else."""
+"""Progress of a row of tasks: a bar on a terminal, a line a task anywhere else."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Shows which workload is measured; an output that nobody reads any more is left alone.
+    """Shows which task is at work; an output that nobody reads any more is left alone.
 
     Args:
-        workloads, rounds: how many there are, and rounds of each.
+        tasks, rounds: how many there are, and rounds of each.
         file: where to; nowhere if None.
 
     >>> import io
@@ -25,8 +25,8 @@ class Progress:
     '[1/1] pool-global  1.2 ms\\n'
     """
 
-    def __init__(self, workloads: int, rounds: int, file: TextIO | None):
-        self.workloads, self.rounds, self.file = workloads, rounds, file
+    def __init__(self, tasks: int, rounds: int, file: TextIO | None):
+        self.tasks, self.rounds, self.file = tasks, rounds, file
         self._bar: Any = None
         self._number = 0
         self._broken = file is None
@@ -36,7 +36,7 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=self.workloads * self.rounds,
+                total=self.tasks * self.rounds,
                 file=self.file,
                 dynamic_ncols=True,
                 bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
@@ -53,10 +53,10 @@ class Progress:
             self._try(self._bar.close)
 
     def start(self, name: str) -> None:
-        """The workload of this name begins."""
+        """The task of this name begins."""
         self._number += 1
         if self._bar is not None:
-            self._try(self._bar.set_description_str, f"[{self._number}/{self.workloads}] {name}")
+            self._try(self._bar.set_description_str, f"[{self._number}/{self.tasks}] {name}")
 
     def round(self) -> None:
         """A round of it is done."""
@@ -68,7 +68,7 @@ class Progress:
         if self._bar is not None:
             self._try(self._bar.update, self._number * self.rounds - self._bar.n)
         else:
-            text = f"[{self._number}/{self.workloads}] {line}"
+            text = f"[{self._number}/{self.tasks}] {line}"
             self._try(print, text, file=self.file, flush=True)
 
     def _try(self, show: Callable[..., Any], *values: Any, **options: Any) -> None:

@@ -1,0 +1,64 @@
+"""The recipe that experiments train by."""
+
+from __future__ import annotations
+
+import pytest
+
+import minires as mr
+from minires.errors import UsageError
+from minires.experiments.training import Recipe, train_network
+
+
+def rates(recipe: Recipe) -> list[float]:
+    optimizer = mr.optim.SGD([mr.tensor([1.0], requires_grad=True)], lr=recipe.lr)
+    schedule = recipe.schedule(optimizer)
+    found = []
+    for _ in range(recipe.epochs):
+        found.append(round(optimizer.param_groups[0]["lr"], 8))
+        schedule.step()
+    return found
+
+
+def test_the_rate_falls_after_half_and_after_three_quarters() -> None:
+    assert rates(Recipe(epochs=8)) == [0.1] * 4 + [0.01] * 2 + [0.001] * 2
+
+
+def test_a_warm_up_comes_first_and_moves_no_later_drop() -> None:
+    assert rates(Recipe(epochs=8, warm_up=2)) == [0.01] * 2 + [0.1] * 2 + [0.01] * 2 + [0.001] * 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "reason"),
+    [
+        (Recipe(2, warm_up=2), "warm-up must be from 0 to fewer epochs than the 2"),
+        (Recipe(2, warm_up=-1), "warm-up must be from 0"),
+        (Recipe(2, batch_size=1), "batch size 1 does not fit 20 training images of tiny"),
+        (Recipe(2, batch_size=21), "choose 2 to 20"),
+        (Recipe(2, lr=0.0), "lr must be a number above 0"),
+        (Recipe(2, lr=float("nan")), "lr must be a number above 0"),
+        (Recipe(2, momentum=1.0), "momentum must be"),
+        (Recipe(2, weight_decay=-1.0), "weight decay must be"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(recipe: Recipe, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        recipe.check(20, "tiny")
+    Recipe(2).check(100, "tiny")
+    Recipe(0).check(100, "tiny")
+
+
+def test_every_step_is_told() -> None:
+    mr.manual_seed(0)
+    data = mr.data.load_digits()
+    model = mr.models.cifar_resnet(8, width=2, in_channels=1)
+    steps: list[int] = []
+    history = train_network(
+        model,
+        data,
+        Recipe(epochs=1, batch_size=512),
+        seed=0,
+        label="",
+        on_step=lambda step: steps.append(step.step),
+    )
+    assert steps == [1, 2, 3]
+    assert history.lr == [0.1]
