@@ -30,14 +30,14 @@ def test_a_warm_up_comes_first_and_moves_no_later_drop() -> None:
 @pytest.mark.parametrize(
     ("recipe", "reason"),
     [
-        (Recipe(2, warm_up=2), "warm-up must be from 0 to fewer epochs than the 2"),
-        (Recipe(2, warm_up=-1), "warm-up must be from 0"),
+        (Recipe(2, 10, warm_up=2), "warm-up must be from 0 to fewer epochs than the 2"),
+        (Recipe(2, 10, warm_up=-1), "warm-up must be from 0"),
         (Recipe(2, batch_size=1), "batch size 1 does not fit 20 training images of tiny"),
         (Recipe(2, batch_size=21), "choose 2 to 20"),
-        (Recipe(2, lr=0.0), "lr must be a number above 0"),
-        (Recipe(2, lr=float("nan")), "lr must be a number above 0"),
-        (Recipe(2, momentum=1.0), "momentum must be"),
-        (Recipe(2, weight_decay=-1.0), "weight decay must be"),
+        (Recipe(2, 10, lr=0.0), "lr must be a number above 0"),
+        (Recipe(2, 10, lr=float("nan")), "lr must be a number above 0"),
+        (Recipe(2, 10, momentum=1.0), "momentum must be"),
+        (Recipe(2, 10, weight_decay=-1.0), "weight decay must be"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(recipe: Recipe, reason: str) -> None:
