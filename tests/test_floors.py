@@ -22,7 +22,7 @@ MAX_LINES = 420
 # From the ground up; names on one line may import each other.
 FLOORS = [
     ("errors",),
-    ("device", "rng", "table"),
+    ("device", "rng", "table", "files", "progress"),
     ("result",),
     ("kernels",),
     ("autograd",),

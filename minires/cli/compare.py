@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from minires.cli.output import say, undisturbed
+from minires.cli.output import folder_name, say, undisturbed
 
 __all__ = ["add_parser"]
 
@@ -56,7 +56,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--out",
-        type=_folder,
+        type=folder_name,
         default=argparse.SUPPRESS,
         help="folder; files of an earlier run in it are replaced (default: runs/compare-DATA)",
     )
@@ -67,12 +67,6 @@ def add_parser(commands: Any) -> None:
         help="threads; the bits are the same for any (default: all processors)",
     )
     parser.set_defaults(run=_run)
-
-
-def _folder(text: str) -> Path:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("needs the name of a folder")
-    return Path(text)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     from minires import __version__
-    from minires.cli import bench, compare
+    from minires.cli import bench, compare, flow
 
     parser = _Parser(
         prog="minires",
@@ -56,6 +56,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         title="commands", dest="command", metavar="COMMAND", required=True, parser_class=_Parser
     )
     compare.add_parser(commands)
+    flow.add_parser(commands)
     bench.add_parser(commands)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:  # said by the command, whose help lists what it knows

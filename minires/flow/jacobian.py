@@ -29,7 +29,7 @@ import numpy as np
 from minires import nn
 from minires.autograd import Handle, Tensor, enable_grad, no_grad
 from minires.errors import ContractError, UsageError
-from minires.flow.passes import as_tensor, block_names, check_given, check_ran
+from minires.flow.passes import as_tensor, block_names, check_given, check_ran, naming_batch
 from minires.flow.singular import Part, Pick, SingularValues, all_values, largest_values
 from minires.flow.untouched import untouched
 from minires.kernels.checks import whole
@@ -277,7 +277,7 @@ def _run(model: nn.Module, x: Tensor) -> _Ends:
     """One pass of the model."""
     ends = _Ends()
     try:
-        with nn.observe(ends):
+        with nn.observe(ends), naming_batch("jacobian_lens", model, x=x):
             model(x)
     finally:
         for handle in ends.handles:

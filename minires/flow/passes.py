@@ -6,7 +6,8 @@ fork and at the sum of every residual block (see :mod:`minires.nn.residual`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from minires import nn
 from minires.autograd import Tensor, enable_grad, grad
 from minires.device import array_module, to_numpy
-from minires.errors import ContractError, ShapeError
+from minires.errors import ContractError, DTypeError, ShapeError, describe
 from minires.functional.shape import alias
 
 __all__ = [
@@ -25,10 +26,12 @@ __all__ = [
     "as_tensor",
     "block_names",
     "check_given",
+    "check_loss",
     "check_ran",
     "distance",
     "gradients",
     "loss_of",
+    "naming_batch",
     "norm",
 ]
 
@@ -135,18 +138,38 @@ def block_names(model: nn.Module) -> dict[int, str]:
     return {id(module): name for name, module in model.named_modules()}
 
 
+@contextmanager
+def naming_batch(what: str, model: nn.Module, **batch: Any) -> Iterator[None]:
+    """Errors about shapes and dtypes in the block name the instrument, the batch and the layer."""
+    try:
+        yield
+    except (ShapeError, DTypeError) as error:
+        if str(error).startswith(f"{what}: "):  # it says so itself
+            raise
+        place = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        raise type(error)(
+            f"{what}: {type(model).__name__} or the loss could not take this batch.\n"
+            f"  {describe(**batch)}\n  {error}{place}"
+        ) from error
+
+
 def loss_of(
     what: str, model: nn.Module, x: Tensor, target: Tensor, loss: Loss, observer: nn.Observer
 ) -> Tensor:
     """The loss of the batch, recorded, with ``observer`` at every fork and sum.
 
     Raises ContractError or ShapeError, for the instrument ``what``, if the loss is no tensor or
-    more than a number.
+    more than a number, and ShapeError or DTypeError, with the batch and the layer, if the batch
+    does not fit.
     """
     # The input requires grad, so that a block right at the input has a gradient to split.
     x = Tensor(x.data, requires_grad=x.dtype.kind == "f")
-    with enable_grad(), nn.observe(observer):
-        value = loss(model(x), target)
+    with naming_batch(what, model, x=x, target=target), enable_grad(), nn.observe(observer):
+        return check_loss(what, loss(model(x), target))
+
+
+def check_loss(what: str, value: Any) -> Tensor:
+    """The loss; ContractError or ShapeError if it is no tensor or more than a number."""
     if not isinstance(value, Tensor):
         raise ContractError(
             f"{what}: the loss returned a {type(value).__name__}, which has no gradient. "

@@ -19,8 +19,9 @@ import numpy as np
 
 import minires.functional as F
 from minires import nn
+from minires.autograd import Tensor
 from minires.errors import UsageError
-from minires.flow.passes import Loss, block_names, check_given, check_ran
+from minires.flow.passes import Loss, block_names, check_given, check_loss, check_ran, naming_batch
 from minires.flow.places import NOTHING, Place, Remover, Survey, exchangeable, rearranged
 from minires.flow.untouched import untouched
 from minires.result import Result
@@ -223,9 +224,14 @@ def forward_lesion(
     if not isinstance(draws, Integral) or draws < 1:
         raise UsageError(f"forward_lesion: draws must be at least 1, got {draws!r}.")
 
+    def single(output: Tensor, target: Tensor) -> Tensor:
+        return check_loss("forward_lesion", loss(output, target))
+
     def measure(change: AbstractContextManager[None]) -> Evaluation:
-        with untouched(model), change:
-            return evaluate(model, arrays, loss=loss, batch_size=batch_size)
+        images, labels = arrays
+        naming = naming_batch("forward_lesion", model, x=images, target=labels)
+        with untouched(model), change, naming:
+            return evaluate(model, arrays, loss=single, batch_size=batch_size)
 
     intact = measure(nullcontext())
     survey = Survey()

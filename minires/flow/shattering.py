@@ -23,7 +23,7 @@ from minires import nn
 from minires.autograd import Tensor, enable_grad, no_grad
 from minires.device import array_module, to_numpy
 from minires.errors import ContractError, ShapeError, UsageError, describe
-from minires.flow.passes import as_tensor, gradients
+from minires.flow.passes import as_tensor, gradients, naming_batch
 from minires.flow.untouched import untouched
 from minires.result import Result
 from minires.rng import check_seed
@@ -243,7 +243,7 @@ def hold_statistics(model: nn.Module, x: Tensor) -> str:
 
     handles = [module.register_forward_pre_hook(look) for module in moving]
     if moving:
-        with no_grad():
+        with no_grad(), naming_batch("shattering", model, x=x):
             model(x)
     for handle in handles:
         handle.remove()
@@ -320,8 +320,9 @@ def _ends(batch: Tensor, start: Any, end: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _output_shape(model: nn.Module, sample: np.ndarray) -> tuple[int, ...]:
     """What the model gives for one sample, without N."""
-    with no_grad():
-        out = model(_tensor(model, sample))
+    x = _tensor(model, sample)
+    with no_grad(), naming_batch("shattering", model, x=x):
+        out = model(x)
     if not isinstance(out, Tensor) or out.ndim < 1 or out.shape[0] != 1:
         got = f"shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
         raise ContractError(

@@ -15,7 +15,7 @@ from minires.nn.layers import (
     ReLU,
 )
 from minires.nn.module import Module, Parameter
-from minires.nn.residual import Observer, ResidualBlock, observe
+from minires.nn.residual import Observer, ResidualBlock, observe, observing
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -38,4 +38,5 @@ __all__ = [
     "Sequential",
     "init",
     "observe",
+    "observing",
 ]

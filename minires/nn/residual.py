@@ -18,10 +18,11 @@ from contextvars import ContextVar
 from typing import Any
 
 from minires.autograd.tensor import Tensor
+from minires.device import is_array
 from minires.errors import ContractError, ShapeError
 from minires.nn.module import Module
 
-__all__ = ["Observer", "ResidualBlock", "observe"]
+__all__ = ["Observer", "ResidualBlock", "observe", "observing"]
 
 
 class Observer:
@@ -52,6 +53,16 @@ def observe(observer: Observer) -> Iterator[None]:
         yield
     finally:
         _observer.reset(token)
+
+
+def observing() -> Observer | None:
+    """The observer that sees the blocks that run now, the innermost one; None if there is none.
+
+    >>> with observe(Observer()):
+    ...     observing() is None
+    False
+    """
+    return _observer.get()
 
 
 class ResidualBlock(Module):
@@ -103,11 +114,17 @@ class ResidualBlock(Module):
         """y = activation(skip_scale * shortcut(u) + branch(u)) with u = pre(x)."""
         observer = _observer.get()
         u = self.pre(x)
+        if not isinstance(u, Tensor):
+            self._check_part("pre", x, u)
         to_skip, to_branch = (u, u) if observer is None else observer.fork(self, x, u)
         branch = self.branch(to_branch)
+        if not isinstance(branch, Tensor):
+            self._check_part("branch", to_branch, branch)
         skip = None
         if self.shortcut is not None:
             skip = self.shortcut(to_skip)
+            if not isinstance(skip, Tensor):
+                self._check_part("shortcut", to_skip, skip)
             scale = self.skip_scale
             if isinstance(scale, Tensor) or scale != 1.0:  # a learned scale can be 1 at the start
                 skip = skip * scale
@@ -121,7 +138,26 @@ class ResidualBlock(Module):
         if observer is not None:
             skip, branch = observer.join(self, skip, branch)
         z = branch if skip is None else skip + branch
-        return self.activation(z)
+        y = self.activation(z)
+        if not isinstance(y, Tensor):
+            self._check_part("activation", z, y)
+        return y
+
+    def _check_part(self, part: str, given: Any, got: Any) -> None:
+        """Refuse what is no tensor; arrays may come of arrays."""
+        if isinstance(got, Tensor) or (is_array(got) and not isinstance(given, Tensor)):
+            return
+        mend = {
+            "tuple": "Return one tensor, not several.",
+            "list": "Return one tensor, not several.",
+            "NoneType": "Is its return statement missing?",
+        }
+        kind = type(got).__name__
+        raise ContractError(
+            f"{type(self).__name__}: {part} must return a tensor, but returned "
+            f"{'None' if got is None else f'a {kind}'}. "
+            + mend.get(kind, "Return the tensor itself, so that the gradient finds its way.")
+        )
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """What ``on_step`` is told: where training is, and how it goes in this epoch so far."""
+    """What ``on_step`` is told: where training is, and how it goes in this epoch so far.
+
+    Attributes:
+        epoch, step, steps: the epoch and the step in it, from 1; steps an epoch.
+        images: seen in this epoch.
+        loss, error: means over these images; the error in percent.
+        batch_loss: of this step's batch.
+    """
 
     epoch: int
     step: int
@@ -32,6 +40,7 @@ class Step:
     images: int
     loss: float
     error: float
+    batch_loss: float = math.nan
 
 
 @dataclass
@@ -140,11 +149,13 @@ def _one_epoch(
             value = loss(output, y)
             value.backward()
             optimizer.step()
-        total += float(value) * len(y)
+        batch_loss = float(value)
+        total += batch_loss * len(y)
         wrong += errors(output, y)
         images += len(y)
         if on_step is not None:
-            on_step(Step(epoch, step, len(loader), images, total / images, 100.0 * wrong / images))
+            mean_loss, mean_error = total / images, 100.0 * wrong / images
+            on_step(Step(epoch, step, len(loader), images, mean_loss, mean_error, batch_loss))
     return total / images, 100.0 * wrong / images
 
 

@@ -150,6 +150,35 @@ def test_a_branch_that_is_smaller_by_a_forgotten_padding_is_asked_about_it(
     assert ("lack the stride" in str(caught.value)) == stride
 
 
+NO_TENSORS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "nothing": (lambda given: None, "returned None. Is its return statement missing"),
+    "an array": (lambda given: given.data, "returned a ndarray. Return the tensor itself"),
+    "a tuple": (lambda given: (given, given), "returned a tuple. Return one tensor"),
+    "a number": (lambda given: 1.0, "returned a float. Return the tensor itself"),
+}
+
+
+@pytest.mark.parametrize("part", ["pre", "shortcut", "branch", "activation"])
+@pytest.mark.parametrize("what", NO_TENSORS)
+def test_a_part_that_returns_no_tensor_is_an_error_that_names_block_and_part(
+    what: str, part: str
+) -> None:
+    value, text = NO_TENSORS[what]
+    block = Block()
+    setattr(block, part, value)
+    with pytest.raises(ContractError, match=rf"^Block: {part} must return a tensor, but {text}"):
+        block(x)
+    block.skip_scale = 0.5
+    with nn.observe(nn.Observer()), pytest.raises(ContractError, match=f"{part} must return"):
+        block(x)
+
+
+def test_a_block_without_parameters_still_takes_arrays_and_gives_them() -> None:
+    out = Bare()(np.array([1.0, 2.0]))
+    assert type(out) is np.ndarray
+    assert out.tolist() == [4.0, 8.0]
+
+
 # --- observers ---
 
 

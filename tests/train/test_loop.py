@@ -144,6 +144,17 @@ def test_steps_tell_the_running_means_over_the_images_so_far() -> None:
     assert all(0 <= s.error <= 100 for s in steps)
 
 
+def test_steps_tell_the_loss_of_their_own_batch() -> None:
+    model, loader, optimizer, _ = setup()
+    steps: list[Step] = []
+    fit(model, loader, optimizer, epochs=1, on_step=steps.append)
+    sizes = (32, 32, 26)
+    for k, step in enumerate(steps):
+        total = sum(s.batch_loss * n for s, n in zip(steps[: k + 1], sizes, strict=False))
+        assert step.loss == total / step.images
+    assert len({step.batch_loss for step in steps}) == 3
+
+
 def test_a_dropped_last_batch_counts_nowhere() -> None:
     model, loader, optimizer, _ = setup(drop_last=True)
     steps: list[Step] = []

@@ -169,7 +169,7 @@ def _draw_map(figure: Figure, axes: Axes, blocks: Mapping[str, Any]) -> None:
     axes.set_xlim(-0.5, most + 0.5)
     box = axes.get_position()
     bar = figure.add_axes((box.x1 + 0.012, box.y0, 0.011, box.height))
-    figure.colorbar(image, cax=bar).outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(image, cax=bar).outline.set_visible(False)
     bar.set_title("%", fontsize=8.5, fontweight="normal", pad=5)
     bar.grid(False)
 

@@ -1,0 +1,151 @@
+"""``minires flow``: a network under all instruments, beside its plain twin."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from minires.cli.output import folder_name, say, undisturbed
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    from minires.experiments.flow_config import FlowConfig
+    from minires.experiments.instruments import INSTRUMENTS
+
+    default = FlowConfig()
+    parser = commands.add_parser(
+        "flow",
+        help="look at a residual network and its plain twin with every instrument",
+        description=(
+            "Build a residual network and its plain twin of the same weights, look at both with "
+            "every instrument on one batch, and write flow.json, a picture for each result and "
+            "flow.html, a page to walk back through the network. With --epochs both are trained "
+            "and recorded, and looked at once more; with --checkpoint trained ones are looked at."
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", default=default.model, help="resnet or preresnet with a depth of 6n+2"
+    )
+    parser.add_argument("--data", default=default.data, help="data set")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        nargs="+",
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="a trained network, or it and its plain twin; says model, data, width, shortcut, seed",
+    )
+    parser.add_argument(
+        "--instruments",
+        nargs="+",
+        choices=list(INSTRUMENTS),
+        default=list(default.instruments),
+        metavar="NAME",
+        help=f"of {', '.join(INSTRUMENTS)}",
+    )
+    parser.add_argument("--width", type=int, default=default.width, help="filters of stage one")
+    parser.add_argument(
+        "--shortcut", choices=["A", "B", "C"], default=default.shortcut, help="kind"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=default.batch_size, help="images looked at, and a step"
+    )
+    parser.add_argument("--seed", type=int, default=default.seed, help="of weights and order")
+    parser.add_argument(
+        "--epochs", type=int, default=default.epochs, help="train for so many, 0 for not at all"
+    )
+    parser.add_argument("--lr", type=float, default=default.lr, help="learning rate at the start")
+    parser.add_argument("--momentum", type=float, default=default.momentum, help="of SGD")
+    parser.add_argument("--weight-decay", type=float, default=default.weight_decay, help="of SGD")
+    parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=argparse.SUPPRESS,
+        help="epochs at a tenth of the rate (default: 1 from depth 110 on, else 0)",
+    )
+    parser.add_argument(
+        "--out",
+        type=folder_name,
+        default=argparse.SUPPRESS,
+        help="folder; files of an earlier run in it are replaced (default: runs/flow-MODEL-DATA)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=argparse.SUPPRESS,
+        help="threads; the bits are the same for any (default: all processors)",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from minires import data, kernels
+    from minires.experiments.flow_config import FlowConfig, from_checkpoints
+    from minires.experiments.microscope import PAGE, RESULTS, microscope, write_flow
+    from minires.files import output_folder
+
+    given = vars(options)
+    values = {f.name: given[f.name] for f in fields(FlowConfig) if f.name in given}
+    values["instruments"] = tuple(dict.fromkeys(values["instruments"]))
+    config = FlowConfig(**values)
+    checkpoints = _checkpoints(given.get("checkpoint", ()))
+    if checkpoints:
+        config = from_checkpoints(config, checkpoints)
+    if "threads" in given:
+        kernels.set_num_threads(options.threads)
+    kernels.get_num_threads()  # now, not after the work: MINIRES_NUM_THREADS may be nonsense
+    dataset = data.load(config.data)
+    config.check(dataset)
+    folder = given.get("out", Path("runs") / f"flow-{config.model}-{config.data}")
+    with output_folder(folder, (RESULTS, PAGE)):
+        results, trained = microscope(config, dataset, checkpoints=checkpoints, progress=sys.stderr)
+        with undisturbed():
+            files = write_flow(results, trained, folder)
+    try:
+        say(_closing(results, files, folder))
+    except BrokenPipeError:
+        pass  # who reads has seen enough
+    failed = [line for network in results["networks"] for line in network["failed"]]
+    for line in failed:
+        print(f"minires flow: failed: {line}", file=sys.stderr)
+    if results["interrupted"]:
+        print("minires flow: interrupted: what was finished is kept", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+def _checkpoints(files: Any) -> dict[str, Any]:
+    """The trained networks by kind."""
+    from minires import train
+    from minires.errors import UsageError
+
+    found: dict[str, Any] = {}
+    for file in files:
+        checkpoint = train.load_checkpoint(file)
+        kind = "residual" if checkpoint.model.residual else "plain"
+        if kind in found:
+            raise UsageError(f"--checkpoint: two {kind} networks; give one of each kind at most.")
+        found[kind] = checkpoint
+    return found
+
+
+def _closing(results: dict[str, Any], files: list[Path], folder: Path) -> str:
+    """What each instrument found, in a sentence, and where the rest is."""
+    lines = []
+    for network in results["networks"]:
+        for moment, found in network["moments"].items():
+            when = "at initialisation" if moment == "initial" else "after training"
+            lines.append(f"{network['name']}, {when}")
+            lines += [f"  {name}: {result['caption']}" for name, result in found.items()]
+    pictures = sum(path.suffix == ".png" for path in files)
+    others = [str(path) for path in files if path.suffix != ".png"]
+    return "\n".join(
+        [*lines, f"\nwritten: {', '.join(others)}, and {pictures} pictures in {str(folder)!r}"]
+    )
