@@ -326,9 +326,8 @@ def _remainders(K: int, size: int, how: _Setting, axis: int) -> list[_Remainder]
     for a in range(S):
         q = max(0, -((a - P) // S))  # the first pixel is S*q + a - P, the first not below 0
         pixels = slice(S * q + a - P, size, S)
-        taps = [k for k in range(K) if (k * D - a) % S == 0]  # evenly spaced
-        every = taps[1] - taps[0] if len(taps) > 1 else 1
-        of_kernel = slice(taps[0], taps[-1] + 1, every) if taps else slice(0)
+        taps = [k for k in range(K) if (k * D - a) % S == 0]
+        of_kernel = slice(taps[0], K, S // math.gcd(S, D)) if taps else slice(0)  # the same taps
         if len(range(size)[pixels]):
             found.append(_Remainder(pixels, of_kernel, tuple(q + (a - k * D) // S for k in taps)))
     return found

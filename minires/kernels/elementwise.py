@@ -32,7 +32,7 @@ def elementwise(ufunc: Callable[..., Any], *arrays: Any, out: Array | None = Non
     array([2., 2.])
     """
     first = arrays[0]
-    if getattr(first, "size", 0) < MANY_NUMBERS or not _alike(first, *arrays[1:], out):
+    if getattr(first, "size", 0) < MANY_NUMBERS or not _alike(*arrays, out):
         return ufunc(*arrays, out=out)
     result = np.empty(first.shape, first.dtype) if out is None else out
     flat = [array.reshape(-1) for array in (*arrays, result)]

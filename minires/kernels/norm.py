@@ -50,7 +50,7 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
     def moments(piece: slice) -> tuple[int, Array, Array]:
         part = rows[piece]
         count = part.shape[0] * L
-        mean = (_channel_sum(part, C) / count).astype(x.dtype, copy=False)
+        mean = (_channel_sum(part, C) / count).astype(x.dtype)
         deviation = _deviation(part, _beside(mean, part), x.dtype)
         rest = _channel_sum(deviation, C) / count  # 0, but for what rounding took from the mean
         squares = _channel_dot(deviation, deviation, C) - count * rest * rest
@@ -186,8 +186,8 @@ def batch_norm_grad(
     for part_bias, part_weight in parts[1:]:
         grad_bias = grad_bias + part_bias
         grad_weight = grad_weight + part_weight
-    grad_bias = grad_bias.astype(dtype, copy=False)
-    grad_weight = grad_weight.astype(dtype, copy=False) * inverse_std
+    grad_bias = grad_bias.astype(dtype)
+    grad_weight = grad_weight.astype(dtype) * inverse_std
 
     # scale * (g - grad_bias/m - (x - mean)*inverse_std*grad_weight/m)
     #     = scale*g + ((x - mean)*slope + shift)

@@ -64,9 +64,9 @@ def _threads_from_environment() -> int:
             )
         return int(text)
     try:
-        return max(1, len(os.sched_getaffinity(0)))
+        return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
-        return max(1, os.cpu_count() or 1)
+        return os.cpu_count() or 1
 
 
 class _Here(threading.local):
@@ -220,7 +220,7 @@ def _let_use(library: Any, count: int) -> None:
     else:
         clear(force=True)
         library.set_num_threads(count)
-        clear(force=True)
+        clear()  # leaves it to whoever asks next
 
 
 def chunks(count: int, bytes_each: int) -> list[slice]:

@@ -58,11 +58,11 @@ def cut(count: int, bytes_each: int, products: int, channels: int) -> list[Piece
     [Piece(images=slice(0, 4, None), number=0, shares=1)]
     """
     images = chunks(count, bytes_each)
-    shares = 1
-    if 0 < len(images) < ENOUGH_PIECES:
-        by_work = products // PRODUCTS_WORTH_A_THREAD // len(images)
-        wanted = min(ENOUGH_PIECES // len(images), by_work, channels // FEWEST_CHANNELS)
-        shares = max(1, wanted)
+    if not images:
+        return []
+    by_work = products // PRODUCTS_WORTH_A_THREAD // len(images)
+    wanted = min(ENOUGH_PIECES // len(images), by_work, channels // FEWEST_CHANNELS)
+    shares = max(1, wanted)
     return [Piece(chunk, number, shares) for chunk in images for number in range(shares)]
 
 

@@ -541,7 +541,10 @@ def test_a_step_to_be_recorded_in_which_the_model_did_not_train_is_told(how: str
 
 
 def test_it_does_not_stand_in_front_of_another_observer() -> None:
-    with nn.observe(nn.Observer()), pytest.raises(UsageError, match="observes the blocks already"):
+    class Looking(nn.Observer):
+        pass
+
+    with nn.observe(Looking()), pytest.raises(UsageError, match="observes the blocks already"):
         Recorder(build()).__enter__()
 
 

@@ -15,10 +15,9 @@ LARGE = (3, module.MANY_NUMBERS)
 
 
 @pytest.fixture
-def cuts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pieces each piece of work was cut into; chunks of 64 KB."""
+def usual_cuts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pieces each piece of work was cut into."""
     seen: list[int] = []
-    monkeypatch.setattr(parallel, "CHUNK_BYTES", 1 << 16)
     map_chunks = module.map_chunks
 
     def counted(work: Any, count: int, bytes_each: int) -> Any:
@@ -27,6 +26,13 @@ def cuts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(module, "map_chunks", counted)
     return seen
+
+
+@pytest.fixture
+def cuts(usual_cuts: list[int], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The same, with chunks of 64 KB."""
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", 1 << 16)
+    return usual_cuts
 
 
 def drawn(*shape: int, dtype: Any = np.float32) -> np.ndarray:
@@ -50,6 +56,13 @@ def test_large_arrays_are_cut_and_have_the_bits_of_numpy(
     np.testing.assert_array_equal(a, expected)
     assert len(cuts) == 2
     assert min(cuts) > 4
+
+
+def test_work_that_just_fills_more_than_a_chunk_is_cut(usual_cuts: list[int]) -> None:
+    three_arrays = 3 * np.dtype(np.float64).itemsize
+    a = drawn(parallel.CHUNK_BYTES // three_arrays + 1, dtype=np.float64)
+    np.testing.assert_array_equal(elementwise(np.add, a, a), a + a)
+    assert usual_cuts == [2]
 
 
 @pytest.mark.parametrize(

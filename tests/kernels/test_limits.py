@@ -12,9 +12,17 @@ from minires.kernels import geometry, parallel, pool, reference
 
 
 @pytest.mark.parametrize("kernel", [(1, 127), (8, 16), (16, 8), (1, 128), (129, 1), (3, 43)])
-def test_windows_of_around_128_places_find_every_winner(kernel: tuple[int, int]) -> None:
-    """Scores of up to 127 are kept in one byte."""
+def test_windows_of_around_128_places_find_every_winner_and_score_up_to_127_in_one_byte(
+    kernel: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     KH, KW = kernel
+    as_numbers, scored_in = pool._as_numbers, set()
+
+    def recorded(mask: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
+        scored_in.add(dtype)
+        return as_numbers(mask, dtype)
+
+    monkeypatch.setattr(pool, "_as_numbers", recorded)
     x = np.zeros((KH * KW, 1, KH, KW), np.float32)
     for place in range(KH * KW):
         x[place].flat[place] = 1.0
@@ -26,6 +34,7 @@ def test_windows_of_around_128_places_find_every_winner(kernel: tuple[int, int])
     nan, last = pool.max_pool2d(np.full((1, 1, KH, KW), np.nan), kernel)
     assert np.isnan(nan.item())
     assert last.item() == KH * KW - 1
+    assert scored_in == {np.int8 if KH * KW <= 127 else np.int64}
 
 
 def test_a_mask_of_one_byte_becomes_numbers_without_a_copy() -> None:
@@ -64,7 +73,8 @@ def test_the_processors_that_this_process_may_use_are_counted(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MINIRES_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(count)), raising=False)
+    this_process = {0: set(range(count))}  # 0 stands for it; 1 would be the first of the system
+    monkeypatch.setattr(os, "sched_getaffinity", this_process.__getitem__, raising=False)
     assert parallel._threads_from_environment() == count
 
 

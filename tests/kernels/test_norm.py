@@ -17,12 +17,31 @@ SHAPES = st.one_of(
     st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5)),
     st.tuples(*(st.integers(1, n) for n in (5, 3, 4, 5))),
 )
+EPS = 0.1  # keeps channels of one value well behaved
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> None:
     assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
     tolerance = 1e-4 if found.dtype == np.float32 else 1e-10
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def holds_against_reference(x: np.ndarray, rng: np.random.Generator) -> None:
+    """All three kernels, in training and evaluation, with and without weight and bias."""
+    g = np.asarray(rng.standard_normal(x.shape), x.dtype)
+    weight, bias = (rng.standard_normal(x.shape[1]).astype(x.dtype) for _ in range(2))
+    mean, var = norm.batch_norm_stats(x)
+    for found, expected in zip((mean, var), reference.batch_norm_stats(x), strict=True):
+        same(found, expected)
+    for w, b in ((weight, bias), (None, None), (weight, None), (None, bias)):
+        for training in (True, False):
+            how: dict[str, Any] = {"eps": EPS, "training": training}
+            out = norm.batch_norm(x, mean, var, w, b, **how)
+            same(out, reference.batch_norm(x, mean, var, w, b, **how))
+            found_grads = norm.batch_norm_grad(g, x, mean, var, w, **how)
+            expected_grads = reference.batch_norm_grad(g, x, mean, var, w, **how)
+            for found, expected in zip(found_grads, expected_grads, strict=True):
+                same(found, expected)
 
 
 @quick
@@ -37,25 +56,60 @@ def test_every_kernel_equals_the_reference_however_the_batch_is_cut(
     shape: tuple[int, ...], seed: int, dtype: Any, chunk_bytes: int, order: Any
 ) -> None:
     rng = np.random.default_rng(seed)
-    x, g = (np.array(rng.standard_normal(shape), dtype, order=order) for _ in range(2))
-    weight, bias = (rng.standard_normal(shape[1]).astype(dtype) for _ in range(2))
-    eps = 0.1  # keeps channels of one value well behaved
     usual, parallel.CHUNK_BYTES = parallel.CHUNK_BYTES, chunk_bytes
     try:
-        mean, var = norm.batch_norm_stats(x)
-        for found, expected in zip((mean, var), reference.batch_norm_stats(x), strict=True):
-            same(found, expected)
-        for w, b in ((weight, bias), (None, None), (weight, None), (None, bias)):
-            out = norm.batch_norm(x, mean, var, w, b, eps=eps)
-            same(out, reference.batch_norm(x, mean, var, w, b, eps=eps))
-            for training in (True, False):
-                how = {"eps": eps, "training": training}
-                found_grads = norm.batch_norm_grad(g, x, mean, var, w, **how)
-                expected_grads = reference.batch_norm_grad(g, x, mean, var, w, **how)
-                for found, expected in zip(found_grads, expected_grads, strict=True):
-                    same(found, expected)
+        holds_against_reference(np.array(rng.standard_normal(shape), dtype, order=order), rng)
     finally:
         parallel.CHUNK_BYTES = usual
+
+
+@pytest.mark.parametrize("long_plane", [1, 1 << 30], ids=["dot by plane", "dot by place"])
+@pytest.mark.parametrize("large_image", [0, 1 << 30], ids=["large images", "small images"])
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 7), (3, 3, 5, 7), (5, 2, 3, 1, 5)])
+def test_images_that_count_as_large_or_long_equal_the_reference_for_any_rank_and_odd_planes(
+    shape: tuple[int, ...], large_image: int, long_plane: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(norm, "LARGE_IMAGE", large_image)
+    monkeypatch.setattr(norm, "LONG_PLANE", long_plane)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape)
+    holds_against_reference(x, rng)
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", 5 * 8 * x[0].size)  # two images, then one
+    assert len(parallel.chunks(len(x), 2 * 8 * x[0].size)) > 1
+    holds_against_reference(x, rng)
+
+
+@pytest.mark.parametrize(
+    ("C", "plane", "by_plane", "dot_by_plane"),
+    [
+        (16, (32, 32), False, True),
+        (64, (32, 32), True, True),
+        (64, (4, 4), False, False),
+        (256, (56, 56), True, True),
+        (16, (), False, False),
+        (4096, (4, 4), True, False),
+    ],
+)
+def test_images_lie_and_are_multiplied_by_plane_where_that_was_measured_to_be_faster(
+    C: int,
+    plane: tuple[int, ...],
+    by_plane: bool,
+    dot_by_plane: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    multiplied: list[int] = []
+    vecdot = np.vecdot
+
+    def recorded(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        multiplied.append(a.ndim)
+        return vecdot(a, b)
+
+    monkeypatch.setattr(np, "vecdot", recorded)
+    x = np.ones((1, C, *plane), np.float32)
+    rows = norm._laid_out(x)
+    assert rows.ndim == (3 if by_plane else 2)
+    np.testing.assert_array_equal(norm._channel_dot(rows, rows, C), np.full(C, x[0, 0].size))
+    assert multiplied == ([3] if dot_by_plane else [])
 
 
 @pytest.mark.parametrize("shape", [(4096, 3), (64, 3, 16, 16)])
@@ -84,6 +138,14 @@ def test_numbers_far_from_zero_keep_the_accuracy_of_their_dtype(
         found[1], exact[1], rtol=0, atol=step * np.abs(exact[2]).max() + 0.01
     )
     np.testing.assert_allclose(found[2], exact[2], rtol=0, atol=step)
+
+
+def test_in_training_the_mean_is_taken_away_first_so_that_nothing_cancels() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((16, 3, 5, 5)) + 1e6).astype(np.float32)  # steps of 1/16
+    statistics = norm.batch_norm_stats(x)
+    exact = norm.batch_norm(*(a.astype(np.float64) for a in (x, *statistics)))
+    np.testing.assert_allclose(norm.batch_norm(x, *statistics), exact, rtol=1e-5, atol=1e-6)
 
 
 def test_any_number_of_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import subprocess
@@ -9,7 +10,9 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,7 +26,7 @@ import minires as mr
 from minires.errors import UsageError
 from minires.functional.linalg import MatMul
 from minires.kernels import parallel
-from minires.kernels.parallel import chunks, map_chunks, one_blas_thread
+from minires.kernels.parallel import chunks, map_chunks, map_pieces, one_blas_thread
 
 MEGABYTE = 1 << 20
 WHOLE = parallel.CHUNK_BYTES  # an image of so many bytes is a chunk of its own
@@ -89,6 +92,11 @@ def test_the_cut_does_not_depend_on_the_number_of_threads() -> None:
     assert len(cuts[0]) > 1
 
 
+def test_a_batch_that_just_fills_a_chunk_is_not_cut_and_one_byte_more_is() -> None:
+    assert chunks(4, WHOLE // 4) == [slice(0, 4)]
+    assert chunks(4, WHOLE // 4 + 1) == [slice(0, 2), slice(2, 4)]
+
+
 def test_results_come_in_the_order_of_the_chunks() -> None:
     def work(piece: slice) -> int:
         time.sleep(0.002 * (5 - piece.start))  # the first are the slowest
@@ -117,6 +125,17 @@ def test_several_chunks_run_in_several_threads_and_the_caller_is_one_of_them() -
     assert threading.get_ident() in seen
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_no_more_threads_are_at_work_than_were_allowed(count: int) -> None:
+    mr.set_num_threads(count)
+
+    def work(piece: slice) -> int:
+        time.sleep(0.004)  # long enough for one more to come by
+        return threading.get_ident()
+
+    assert len(set(map_chunks(work, 12, WHOLE))) <= count
+
+
 # --- exceptions, nesting, contexts ---
 
 
@@ -136,6 +155,7 @@ def test_an_exception_in_a_worker_arrives_with_its_traceback_and_the_pool_lives_
 
 def test_work_that_calls_for_chunks_itself_does_not_wait_for_itself() -> None:
     def inner(piece: slice) -> tuple[int, int]:
+        time.sleep(0.002)  # long enough for another thread to come by
         return threading.get_ident(), piece.start
 
     def outer(piece: slice) -> list[tuple[int, int]]:
@@ -255,6 +275,16 @@ def test_blas_runs_on_one_thread_inside_and_is_restored_after_the_last_leaves() 
                 assert set(blas_threads()) == {1}
             assert set(blas_threads()) == {1}
         assert blas_threads() == before
+
+
+def test_a_single_piece_holds_blas_only_if_it_says_that_it_multiplies_matrices() -> None:
+    def depth(piece: Any) -> int:
+        return parallel._regime.depth
+
+    for blas, held in (({}, 0), ({"blas": False}, 0), ({"blas": True}, 1)):
+        assert map_chunks(depth, 10, 8, **blas) == [held]
+        assert map_pieces(depth, ["one"], **blas) == [held]
+        assert map_pieces(depth, ["one", "two"], **blas) == [1, 1]
 
 
 @limited
@@ -383,6 +413,19 @@ if child == 0:
     right = [(0, False), True, (1, True), set(), (0, False), True]
     os._exit(0 if seen == right else 1)
 """,
+    "inside two blocks": """
+with parallel.one_blas_thread():
+    with parallel.one_blas_thread():
+        child = os.fork()
+        if child == 0:
+            seen = [regime(), blas() - {1}]
+    if child == 0:
+        seen += [regime(), blas() - {1}]
+if child == 0:
+    seen += [regime(), blas() == before]
+    right = [(2, True), set(), (1, True), set(), (0, False), True]
+    os._exit(0 if seen == right else 1)
+""",
     "inside": """
 with parallel.one_blas_thread():
     child = os.fork()
@@ -426,6 +469,7 @@ def test_scratch_is_the_same_memory_again_for_one_thread_and_other_memory_for_an
     double = parallel.scratch(like, "a", (3, 4), np.dtype(np.float64))
     assert double.dtype == np.float64
     assert not np.shares_memory(first, double)
+    assert np.shares_memory(first, parallel.scratch(like, "a", (12,), dtype))
     larger = parallel.scratch(like, "a", (30, 4), dtype)
     assert larger.shape == (30, 4)
     found: list[np.ndarray] = []
@@ -437,9 +481,9 @@ def test_scratch_is_the_same_memory_again_for_one_thread_and_other_memory_for_an
     assert not np.shares_memory(larger, found[0])
 
 
-def test_very_large_scratch_is_not_kept() -> None:
-    like, dtype = np.ones(1), np.dtype(np.int8)
-    size = 8 * parallel.CHUNK_BYTES
+@pytest.mark.parametrize("dtype", [np.dtype(np.int8), np.dtype(np.float64)])
+def test_scratch_of_more_than_32_mb_is_not_kept(dtype: Any) -> None:
+    like, size = np.ones(1), 32 * MEGABYTE // dtype.itemsize
     kept = parallel.scratch(like, "large", (size,), dtype)
     assert np.shares_memory(kept, parallel.scratch(like, "large", (1,), dtype))
     given = parallel.scratch(like, "larger", (size + 1,), dtype)
@@ -467,7 +511,49 @@ print(faults())
     assert (found > 1000) == again, found
 
 
+def test_glibc_is_asked_once_to_keep_512_mb_and_to_hand_out_up_to_32_mb_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Library:
+        def __init__(self, name: None):
+            self.mallopt = lambda *setting: asked.append(setting)
+
+    for name in ("MINIRES_KEEP_MEMORY", *OF_THE_USER):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(ctypes, "CDLL", Library)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(parallel._regime, "keeps_memory", False)
+    for _ in range(2):
+        map_chunks(len, 0, 1)
+    trim_threshold, mmap_threshold = -1, -3  # their numbers in glibc's malloc.h
+    assert asked == [(trim_threshold, 512 * MEGABYTE), (mmap_threshold, 32 * MEGABYTE)]
+    monkeypatch.setattr(sys, "platform", "darwin")
+    parallel._keep_freed_memory()
+    assert len(asked) == 2
+
+
 # --- interrupted work ---
+
+
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_on_one_thread_a_failure_lets_go_of_the_arrays_of_its_work_at_once(pieces: int) -> None:
+    mr.set_num_threads(1)
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def fails(piece: int) -> None:
+        array = np.ones(3)
+        alive.append(weakref.ref(array))
+        raise ZeroDivisionError(array)
+
+    gc.disable()
+    try:
+        with suppress(ZeroDivisionError):
+            map_pieces(fails, list(range(pieces)))
+        assert [array() for array in alive] == [None]
+    finally:
+        gc.enable()
 
 
 def test_after_a_failure_no_further_piece_begins() -> None:
@@ -483,10 +569,11 @@ def test_after_a_failure_no_further_piece_begins() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interrupted", "expected"), [(5, ValueError), (1, KeyboardInterrupt), (0, KeyboardInterrupt)]
+    ("interrupted", "expected"),
+    [(5, "ValueError(0)"), (1, "KeyboardInterrupt()"), (0, "KeyboardInterrupt()")],
 )
 def test_of_several_failures_the_first_is_raised_but_an_interrupt_before_any(
-    interrupted: int, expected: type[BaseException]
+    interrupted: int, expected: str
 ) -> None:
     barrier = threading.Barrier(2)
 
@@ -494,8 +581,9 @@ def test_of_several_failures_the_first_is_raised_but_an_interrupt_before_any(
         barrier.wait(timeout=10)
         raise KeyboardInterrupt if piece.start == interrupted else ValueError(piece.start)
 
-    with pytest.raises(expected):
+    with pytest.raises((ValueError, KeyboardInterrupt)) as caught:
         map_chunks(work, 2, WHOLE)
+    assert repr(caught.value) == expected
 
 
 def test_an_interrupt_of_the_waiting_caller_waits_for_the_helpers_inside_the_limit() -> None:
@@ -535,24 +623,34 @@ def test_a_limit_that_cannot_be_set_is_not_counted(monkeypatch: pytest.MonkeyPat
     assert parallel._regime.depth == parallel._regime.here.depth == 0
 
 
+X, PER_CHANNEL, WEIGHT = np.ones((2, 3, 5, 5)), np.ones(3), np.ones((3, 3, 1, 1))
+MULTIPLY_MATRICES: dict[str, tuple[Any, ...]] = {
+    "conv2d": (X, WEIGHT),
+    "conv2d_grad_input": (X, WEIGHT, X.shape),
+    "conv2d_grad_weight": (X, X, WEIGHT.shape),
+    "conv2d_grads": (X, X, WEIGHT),
+    "batch_norm_stats": (X,),
+    "batch_norm_grad": (X, X, PER_CHANNEL, PER_CHANNEL),
+}
+
+
 @limited
-@pytest.mark.parametrize("name", ["conv2d_grads", "batch_norm_stats", "batch_norm_grad"])
+@pytest.mark.parametrize("rung", ["im2col", "fast"])
+@pytest.mark.parametrize("name", MULTIPLY_MATRICES)
 def test_a_kernel_of_one_piece_holds_blas_itself(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, rung: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x, c = np.ones((2, 3, 5, 5)), np.ones(3)
-    given = {
-        "conv2d_grads": (x, x, np.ones((3, 3, 1, 1))),
-        "batch_norm_stats": (x,),
-        "batch_norm_grad": (x, x, c, c),
-    }[name]
     depths: list[int] = []
     do = parallel._do
     monkeypatch.setattr(
         parallel, "_do", lambda *a: (depths.append(parallel._regime.depth), do(*a))[1]
     )
-    getattr(mr.kernels, name)(*given)
+    with mr.kernels.use(rung):
+        getattr(mr.kernels, name)(*MULTIPLY_MATRICES[name])
     assert depths[0] == 1
+
+
+OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def test_what_the_user_asked_of_glibc_is_left_alone() -> None:

@@ -1,6 +1,7 @@
 """Fast pooling held against the textbook loops, and the promises the loops cannot show."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -122,6 +123,55 @@ def test_adaptive_pool_and_its_gradient_equal_the_reference(data):
     )
 
 
+OVERLAPPING = [(5, 2), (5, 3), (7, 4), (10, 7), (4, 6)]  # places, and bins that share some
+
+
+@pytest.mark.parametrize(("size", "bins"), OVERLAPPING)
+def test_bins_that_overlap_along_one_axis_or_both_equal_the_reference(size, bins):
+    rng = np.random.default_rng(0)
+    for H, W, output_size in [
+        (size, size, (bins, bins)),
+        (size, 6, (bins, 3)),  # only the rows overlap
+        (6, size, (3, bins)),
+        (size, 6, (bins, 4)),  # each axis in its own way
+    ]:
+        x = rng.standard_normal((2, 3, H, W))
+        grad = rng.standard_normal((2, 3, *output_size))
+        same(
+            pool.adaptive_avg_pool2d(x, output_size),
+            reference_pool.adaptive_avg_pool2d(x, output_size),
+        )
+        same(
+            pool.adaptive_avg_pool2d_grad_input(grad, x.shape),
+            reference_pool.adaptive_avg_pool2d_grad_input(grad, x.shape),
+        )
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+@pytest.mark.parametrize(("size", "bins"), OVERLAPPING)
+def test_spreading_over_bins_is_the_adjoint_of_their_means_along_each_axis_alone(size, bins, axis):
+    rng = np.random.default_rng(0)
+    shape, out_shape = [2, 3, 4, 4], [2, 3, 4, 4]
+    shape[axis], out_shape[axis] = size, bins
+    x, grad = rng.standard_normal(shape), rng.standard_normal(out_shape)
+    means, spread = pool._bin_means(x, axis, bins), pool._spread_bins(grad, axis, size)
+    assert (means.shape, spread.shape) == (grad.shape, x.shape)
+    np.testing.assert_allclose((spread * x).sum(), (grad * means).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32, np.int64, np.uint64])
+def test_indices_of_any_whole_dtype_stand_for_the_same_places(dtype):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 6))
+    grad, indices = pool.max_pool2d(x, 2)
+    narrow = indices.astype(dtype)
+    np.testing.assert_array_equal(pool.max_pool2d_gather(x, narrow), grad, strict=True)
+    np.testing.assert_array_equal(
+        pool.max_pool2d_grad_input(grad, narrow, x.shape),
+        reference_pool.max_pool2d_grad_input(grad, indices, x.shape),
+        strict=True,
+    )
+
+
 @pytest.mark.parametrize("kernel_size", [(12, 11), (1, 130)])
 def test_max_pool_window_of_more_taps_than_a_byte_can_number(kernel_size):
     x = np.random.default_rng(0).integers(0, 9, (1, 2, 14, 140)).astype(np.float32)
@@ -132,6 +182,35 @@ def test_max_pool_window_of_more_taps_than_a_byte_can_number(kernel_size):
         strict=True,
     ):
         np.testing.assert_array_equal(fast, slow)
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_average_by_a_window_as_large_as_the_plane_also_where_it_is_padded(padding):
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
+    out = reference_pool.avg_pool2d(x, (4, 5), 1, padding)
+    same(pool.avg_pool2d(x, (4, 5), 1, padding), out)
+    same(
+        pool.avg_pool2d_grad_input(out, x.shape, (4, 5), 1, padding),
+        reference_pool.avg_pool2d_grad_input(out, x.shape, (4, 5), 1, padding),
+    )
+
+
+def test_the_mean_of_a_whole_plane_has_the_bits_of_numpys_sum():
+    x = np.random.default_rng(0).standard_normal((4, 8, 13, 11)).astype(np.float32)
+    expected = x.sum(axis=(2, 3), keepdims=True) / 143
+    np.testing.assert_array_equal(pool.avg_pool2d(x, (13, 11)), expected, strict=True)
+    np.testing.assert_array_equal(pool.adaptive_avg_pool2d(x, 1), expected, strict=True)
+
+
+@pytest.mark.parametrize(("window", "padding"), [((2, 1), (1, 0)), ((1, 2), (0, 1)), ((2, 2), 1)])
+def test_a_window_of_which_no_tap_reaches_every_output_equals_the_reference(window, padding):
+    x = np.random.default_rng(0).standard_normal((2, 3, 2, 2)) - 3.0
+    how = {"kernel_size": window, "padding": padding}
+    same(pool.avg_pool2d(x, **how), reference_pool.avg_pool2d(x, **how))
+    for fast, slow in zip(
+        pool.max_pool2d(x, **how), reference_pool.max_pool2d(x, **how), strict=True
+    ):
+        same(fast, slow)
 
 
 def test_max_pool_first_of_equals_in_reading_order_wins():
@@ -236,6 +315,41 @@ def test_adding_by_turns_gives_the_bits_of_adding_in_order():
     assert by_turns.tolist() == expected.tolist()
 
 
+def test_there_are_as_many_turns_as_the_place_that_occurs_most_often_needs():
+    class Written(np.ndarray):
+        times = 0
+
+        def __setitem__(self, key, value):
+            self.times += 1
+            super().__setitem__(key, value)
+
+    out = np.zeros(8).view(Written)
+    pool._add_at_by_turns(out, np.array([3, 1, 3, 6, 3, 1]), np.arange(6.0))
+    assert out.tolist() == [0.0, 6.0, 0.0, 6.0, 0.0, 0.0, 3.0, 0.0]
+    assert out.times == 3
+    pool._add_at_by_turns(out, np.array([], int), np.array([]))
+    assert out.times == 3
+
+
+def test_winners_are_added_up_by_turns_on_a_gpu_alone(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 5))
+    grad, indices = pool.max_pool2d(x, 3, 1)
+    expected = reference_pool.max_pool2d_grad_input(grad, indices, x.shape)
+    by_turns, adds = pool._add_at_by_turns, []
+
+    def recorded(*given):
+        adds.append("by turns")
+        by_turns(*given)
+
+    monkeypatch.setattr(pool, "_add_at_by_turns", recorded)
+    same(pool.max_pool2d_grad_input(grad, indices, x.shape), expected)
+    assert adds == []
+    another_module = SimpleNamespace(**vars(np))  # as the arrays of a GPU have
+    monkeypatch.setattr(pool, "array_module", lambda x: another_module)
+    same(pool.max_pool2d_grad_input(grad, indices, x.shape), expected)
+    assert adds == ["by turns"]
+
+
 @pytest.mark.parametrize("kernels", [pool, reference_pool])
 def test_mistakes_are_named_by_fast_and_reference_alike(kernels):
     x, indices = np.zeros((2, 3, 8, 8)), np.zeros((2, 3, 4, 4), np.int64)
@@ -261,20 +375,30 @@ def test_mistakes_are_named_by_fast_and_reference_alike(kernels):
         kernels.adaptive_avg_pool2d_grad_input(x[:1], x.shape)
 
 
+@pytest.mark.parametrize(("chunk", "planes"), [(4, [3, 4, 4, 4]), (8, [7, 8])])
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_pooling_some_planes_at_a_time_has_the_bits_of_the_whole(
-    monkeypatch: pytest.MonkeyPatch, count: int
+    monkeypatch: pytest.MonkeyPatch, count: int, chunk: int, planes: list[int]
 ) -> None:
     x = np.random.default_rng(0).standard_normal((3, 5, 9, 8)).astype(np.float32)
     x[1, 2, 3, 4] = np.nan
+    max_pool, planes_at_a_time = pool._max_pool, []
+
+    def counted(planes, window):
+        planes_at_a_time.append(planes.shape[0] * planes.shape[1])
+        return max_pool(planes, window)
+
+    monkeypatch.setattr(pool, "_max_pool", counted)
     whole = pool.max_pool2d(x, 3, 2, 1)
     usual = parallel.get_num_threads()
     parallel.set_num_threads(count)
-    monkeypatch.setattr(parallel, "CHUNK_BYTES", 3000)
+    plane = 4 * 4 * 9 * 8  # bytes: its numbers, and three times as many that are made of them
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", chunk * plane)
     try:
         cut = pool.max_pool2d(x, 3, 2, 1)
-        assert len(parallel.chunks(15, 4 * 4 * 9 * 8)) > 3
     finally:
         parallel.set_num_threads(usual)
+    assert planes_at_a_time[0] == 15
+    assert sorted(planes_at_a_time[1:]) == planes
     for a, b in zip(whole, cut, strict=True):
         assert (a.shape, a.dtype, a.tobytes()) == (b.shape, b.dtype, b.tobytes())

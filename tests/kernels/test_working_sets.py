@@ -10,7 +10,7 @@ import pytest
 
 from minires.kernels import conv, im2col, norm
 from minires.kernels.pieces import Piece, cut, once_a_share
-from minires.kernels.shifted import images_together
+from minires.kernels.shifted import Reading, images_together, working_set
 
 N, C, H, W = 3, 4, 7, 6
 C_OUT, GROUPS, KH, KW = 10, 2, 3, 2
@@ -78,6 +78,21 @@ def test_with_a_stride_rows_of_the_same_remainder_share_a_buffer(
     assert asked == [(N, rows * 8)]
 
 
+def test_outputs_that_no_kernel_row_reaches_need_no_buffer() -> None:
+    nowhere = Reading((), (0,), 1, 1)
+    assert working_set(C, C_OUT, nowhere, OH, OW) == 2 * C_OUT * OH * OW
+
+
+def test_with_a_stride_the_gradient_by_the_input_counts_the_largest_of_its_convolutions(
+    asked: list[tuple[int, int]],
+) -> None:
+    """Of 7 x 5 pixels 4 x 3 have even rows and columns: they are reached by 2 x 2 of 3 x 3 taps."""
+    x_shape, weight = (N, C, 7, 5), np.ones((C_OUT, C, 3, 3))
+    conv.conv2d_grad_input(np.ones((N, C_OUT, 3, 2)), weight, x_shape, stride=2)
+    rows = 3 * (C_OUT * 2 * (4 + 1) + 2 * C * 4)
+    assert asked == [(N, rows * 8)]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_batch_norm_counts_two_images_forward_and_four_backward(
     asked: list[tuple[int, int]], dtype: Any
@@ -88,6 +103,34 @@ def test_batch_norm_counts_two_images_forward_and_four_backward(
     norm.batch_norm(x, mean, var)
     norm.batch_norm_grad(x, x, mean, var)
     assert asked == [(N, 2 * image), (N, 2 * image), (N, 4 * image), (N, 4 * image)]
+
+
+def test_a_convolution_tells_the_cut_its_products_and_the_channels_of_a_group_that_it_makes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def cut(count: int, bytes_each: int, products: int, channels: int) -> list[Piece]:
+        told.append((products, channels))
+        return [Piece(slice(0, count))]
+
+    monkeypatch.setattr(conv, "cut", cut)
+    conv.conv2d(X, WEIGHT, **HOW)
+    conv.conv2d_grad_weight(GRAD_OUT, X, WEIGHT.shape, **HOW)
+    conv.conv2d_grad_input(GRAD_OUT, WEIGHT, X.shape, **HOW)
+    conv.conv2d_grads(GRAD_OUT, X, WEIGHT, **HOW)
+    products = N * C_OUT * OH * OW * (C // GROUPS) * KH * KW
+    by_filter, by_channel = C_OUT // GROUPS, C // GROUPS
+    assert told == [
+        (products, by_filter),
+        (products, by_filter),
+        (products, by_channel),
+        (2 * products, by_channel),  # the fewer of the two
+    ]
+    wide, narrow = np.ones((N, 6, H, W)), np.ones((2, 6, KH, KW))
+    grad_out = conv.conv2d(wide, narrow, padding=PADDING, dilation=DILATION)
+    conv.conv2d_grads(grad_out, wide, narrow, padding=PADDING, dilation=DILATION)
+    assert told[-1][1] == 2
 
 
 def shared(count: int, bytes_each: int, products: int, channels: int) -> tuple[int, int]:
@@ -104,6 +147,7 @@ def test_filters_are_shared_out_where_few_chunks_have_much_to_multiply() -> None
     assert shared(4, 2 * MEGABYTE, 400 * MILLION, 512) == (2, 2)
     assert shared(4, 3 * MEGABYTE, 400 * MILLION, 512) == (4, 1)
     assert shared(64, MEGABYTE, 9000 * MILLION, 64) == (16, 1)
+    assert shared(4, MEGABYTE // 2, 400 * MILLION, 64) == (1, 4)
 
 
 def test_little_work_and_few_channels_stay_together() -> None:
@@ -111,6 +155,7 @@ def test_little_work_and_few_channels_stay_together() -> None:
     assert shared(4, MEGABYTE // 2, 60 * MILLION, 512) == (1, 2)
     assert shared(4, MEGABYTE // 2, 400 * MILLION, 47) == (1, 2)
     assert shared(4, MEGABYTE // 2, 400 * MILLION, 8) == (1, 1)
+    assert shared(4, 2 * MEGABYTE, 75 * MILLION, 512) == (2, 1)  # 37 million in each chunk
     assert cut(0, MEGABYTE, 0, 8) == []
 
 

@@ -29,7 +29,10 @@ OWN: dict[str, tuple[tuple[str, ...], str]] = {
     "kernels/pool": (("kernels/test_pool",), "pool"),
     "kernels/reference": (("kernels/test_reference", "kernels/test_norm"), ""),
     "kernels/reference_pool": (("kernels/test_reference", "kernels/test_pool"), ""),
-    "kernels/shifted": (("kernels/test_working_sets", "kernels/test_conv"), "conv"),
+    "kernels/shifted": (
+        ("kernels/test_working_sets", "kernels/test_shifted", "kernels/test_conv"),
+        "conv",
+    ),
     "kernels/softmax": (("kernels/test_softmax",), "softmax or cross_entropy"),
     "kernels/special": (("kernels/test_special",), "gelu"),
     "kernels/windows": (("kernels/test_pool",), "pool"),
