@@ -40,6 +40,10 @@ __all__ = ["PathSample", "sample_paths"]
 
 Path = frozenset[int]  # the blocks, by their place, whose branch the path goes through
 
+# The gradient along a long path can be 1e-40 of the loss, where float32 runs out of digits.  Every
+# pass starts from this in place of 1, and a power of two costs no bit.
+HEAD_START = 2.0**64
+
 AT_ONCE = 32  # paths that one pass carries: so many arrays like the input of a block are alive
 
 
@@ -175,7 +179,7 @@ def sample_paths(
         return value, apart.found
 
     with untouched(model):
-        value, forks = run()
+        loss_value, forks = run()
     called = [names.get(id(fork.block), "?") for fork in forks]
     first = place_of("sample_paths", block, called)
     counts = _counts(forks, first)
@@ -198,7 +202,7 @@ def sample_paths(
         with untouched(model):
             value, forks = run()
             for path, gradient in _along(value, forks, first, every[begin : begin + AT_ONCE]):
-                sizes[path] = norm(gradient)
+                sizes[path] = norm(gradient) / HEAD_START
                 if path in checked:
                     found[path] = gradient
     errors = []
@@ -206,7 +210,7 @@ def sample_paths(
         with untouched(model):
             errors.append(distance(found[path], _cut_to(path, *run(), first)))
     return PathSample(
-        loss=float(value.item()),
+        loss=float(loss_value.item()),
         block=called[first],
         lengths=tuple(lengths),
         norms=tuple(tuple(sizes[path] for path in some) for some in paths),
@@ -245,7 +249,7 @@ def _draw(
 def _along(
     value: Tensor, forks: Sequence[Fork], first: int, paths: Sequence[Path]
 ) -> list[tuple[Path, np.ndarray]]:
-    """The gradient along each of the paths, at the input of block ``first``."""
+    """HEAD_START times the gradient along each of the paths, at the input of block ``first``."""
     changes: list[tuple[Tensor, Any]] = []
     for i, fork in enumerate(forks[first:], first):
         changes.append((fork.branch, lambda path, i=i: path if i in path else None))
@@ -253,7 +257,7 @@ def _along(
             changes.append((fork.skip, lambda path, i=i: None if i in path else path))
     found: list[tuple[Path, np.ndarray]] = []
     grad_by_label(
-        value,
+        value * HEAD_START,
         paths,
         changes,
         [forks[first].x],
@@ -268,5 +272,5 @@ def _cut_to(path: Path, value: Tensor, forks: Sequence[Fork], first: int) -> np.
         cut = fork.skip if i in path else fork.branch
         if cut is not None:
             cut.register_hook(lambda grad: grad * 0.0)
-    (gradient,) = gradients(value, [forks[first].x])
+    (gradient,) = gradients(value * HEAD_START, [forks[first].x])
     return to_numpy(gradient.data)

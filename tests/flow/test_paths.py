@@ -92,6 +92,19 @@ def test_a_pass_that_cuts_the_wrong_edge_is_caught(monkeypatch: pytest.MonkeyPat
     assert sample_paths(model, *batch()).max_error > 0.1
 
 
+class Faint(nn.ResidualBlock):
+    def branch(self, u: Any) -> Any:
+        return 0.01 * u
+
+
+def test_gradients_beyond_the_smallest_numbers_of_float32_keep_their_digits() -> None:
+    model = nn.Sequential(*(Faint() for _ in range(22)))
+    x, target = np.ones((1, 1), np.float32), np.zeros((1, 1), np.float32)
+    found = sample_paths(model, x, target, lambda out, target: out.sum(), lengths=[0, 21, 22])
+    assert found.means == pytest.approx((1.0, 1e-42, 1e-44), rel=1e-5)
+    assert found.max_error < 1e-6
+
+
 def test_bad_use_is_refused() -> None:
     model = four_blocks("post-activation", "A")
     with pytest.raises(UsageError, match="goes through 5 branches; there are paths through 0 to 4"):
