@@ -90,7 +90,7 @@ def conv2d(
         share = piece.share(C_out // groups)
         correlate(in_groups(x[piece.images], groups), weights(share), reading, part)
         if bias is not None:
-            part += bias.reshape(groups, -1, 1, 1)[:, share]
+            part += bias.reshape(groups, C_out // groups, 1, 1)[:, share]
 
     bytes_each = out.itemsize * working_set(x.shape[1], C_out, reading, *size)
     pieces = cut(N, bytes_each, out.size * weight[0].size, C_out // groups)

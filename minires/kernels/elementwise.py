@@ -35,7 +35,7 @@ def elementwise(ufunc: Callable[..., Any], *arrays: Any, out: Array | None = Non
     if getattr(first, "size", 0) < MANY_NUMBERS or not _alike(*arrays, out):
         return ufunc(*arrays, out=out)
     result = np.empty(first.shape, first.dtype) if out is None else out
-    flat = [array.reshape(-1) for array in (*arrays, result)]
+    flat = [array.ravel() for array in (*arrays, result)]
 
     def work(piece: slice) -> None:
         *given, into = (array[piece] for array in flat)

@@ -243,19 +243,20 @@ def _channel_sum(part: Array, C: int) -> Array:
     """Over images and plane, (C,): one way round or the other a product with ones, for BLAS."""
     part = part.astype(np.promote_types(part.dtype, np.float32), copy=False)  # float16 overflows
     ones = array_module(part).ones
+    n, L = len(part), part[0].size // C
     if part.ndim == 3:
-        L = part.shape[2]
-        by_plane = part.reshape(-1, L) @ ones(L, part.dtype)
-        return by_plane.reshape(-1, C).sum(axis=0, dtype=np.float64)
-    by_place = ones(len(part), part.dtype) @ part
-    return by_place.reshape(C, -1).sum(axis=1, dtype=np.float64)
+        by_plane = part.reshape(n * C, L) @ ones(L, part.dtype)
+        return by_plane.reshape(n, C).sum(axis=0, dtype=np.float64)
+    by_place = ones(n, part.dtype) @ part
+    return by_place.reshape(C, L).sum(axis=1, dtype=np.float64)
 
 
 def _channel_dot(a: Array, b: Array, C: int) -> Array:
     """sum a*b over images and plane, (C,); ``a`` may be overwritten."""
     a = a.astype(np.promote_types(a.dtype, np.float32), copy=False)
-    if a[0].size >= LONG_PLANE * C:
-        a, b = (each.reshape(len(each), C, -1) for each in (a, b))
+    L = a[0].size // C
+    if L >= LONG_PLANE:
+        a, b = (each.reshape(len(each), C, L) for each in (a, b))
         return array_module(a).vecdot(a, b).sum(axis=0, dtype=np.float64)
     a *= b
     return _channel_sum(a, C)

@@ -25,8 +25,8 @@ class Piece(NamedTuple):
     """A piece of a convolution's work: some images, and one of several equal shares of filters."""
 
     images: slice
-    number: int = 0
-    shares: int = 1
+    number: int
+    shares: int
 
     def share(self, channels: int) -> slice:
         """This piece's share of the channels of a group."""

@@ -127,7 +127,7 @@ def max_pool2d_grad_input(grad_out: Array, indices: Array, x_shape: tuple[int, .
     grad_x = xp.zeros(math.prod(x_shape), grad_out.dtype)
     add_at = np.add.at if xp is np else _add_at_by_turns
     with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is NaN, as it should be
-        add_at(grad_x, _flat_places(indices, x_shape), grad_out.reshape(-1))
+        add_at(grad_x, _flat_places(indices, x_shape), grad_out.ravel())
     return grad_x.reshape(x_shape)
 
 
@@ -150,7 +150,7 @@ def max_pool2d_gather(x: Array, indices: Array) -> Array:
     array([[[[8., 8.]]]])
     """
     check_indices("max_pool2d_gather", x, indices)
-    return x.reshape(-1)[_flat_places(indices, x.shape)].reshape(indices.shape)
+    return x.ravel()[_flat_places(indices, x.shape)].reshape(indices.shape)
 
 
 def avg_pool2d(
@@ -368,7 +368,7 @@ def _flat_places(indices: Array, x_shape: tuple[int, ...]) -> Array:
     """Places in planes as places in the whole array (N*C*H*W,), one after the other."""
     N, C, H, W = x_shape
     planes = array_module(indices).arange(N * C, dtype="int64").reshape(N, C, 1, 1) * (H * W)
-    return (indices.astype("int64", copy=False) + planes).reshape(-1)  # uint64 would give floats
+    return (indices.astype("int64", copy=False) + planes).ravel()  # uint64 would give floats
 
 
 def _add_at_by_turns(out: Array, places: Array, values: Array) -> None:

@@ -158,10 +158,11 @@ def correlate_with(g: Array, x: Array, reading: Reading) -> Array:
         side_by_side = scratch(x, "side by side", (1, G, M, OH, OW, n), g.dtype)
         side_by_side[0] = g.transpose(1, 2, 3, 4, 0)
         g = side_by_side
-    g = g.reshape(*g.shape[:3], -1)
+    L = OH * OW * n if together else OH * OW
+    g = g.reshape(*g.shape[:3], L)
     turned = None
     if TURN_FROM < M * KW * C < TURN_TO:
-        turned = scratch(x, "turned", (*g.shape[:2], g.shape[3], M), g.dtype)
+        turned = scratch(x, "turned", (*g.shape[:2], L, M), g.dtype)
         turned[...] = g.swapaxes(2, 3)
     for kh, block in _blocks_read(x, reading, OH, OW, together):
         if turned is None:

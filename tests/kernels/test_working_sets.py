@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
     def cut(count: int, bytes_each: int, products: int, channels: int) -> list[Piece]:
         seen.append((count, bytes_each))
-        return [Piece(slice(0, count))]
+        return [Piece(slice(0, count), number=0, shares=1)]
 
     for module in (im2col, norm):
         monkeypatch.setattr(module, "map_chunks", map_chunks)
@@ -112,7 +112,7 @@ def test_a_convolution_tells_the_cut_its_products_and_the_channels_of_a_group_th
 
     def cut(count: int, bytes_each: int, products: int, channels: int) -> list[Piece]:
         told.append((products, channels))
-        return [Piece(slice(0, count))]
+        return [Piece(slice(0, count), number=0, shares=1)]
 
     monkeypatch.setattr(conv, "cut", cut)
     conv.conv2d(X, WEIGHT, **HOW)
@@ -127,10 +127,9 @@ def test_a_convolution_tells_the_cut_its_products_and_the_channels_of_a_group_th
         (products, by_channel),
         (2 * products, by_channel),  # the fewer of the two
     ]
-    wide, narrow = np.ones((N, 6, H, W)), np.ones((2, 6, KH, KW))
-    grad_out = conv.conv2d(wide, narrow, padding=PADDING, dilation=DILATION)
-    conv.conv2d_grads(grad_out, wide, narrow, padding=PADDING, dilation=DILATION)
-    assert told[-1][1] == 2
+    wide, few = np.ones((N, 12, H, W)), np.ones((4, 12 // GROUPS, KH, KW))
+    conv.conv2d_grads(conv.conv2d(wide, few, **HOW), wide, few, **HOW)
+    assert told[-1][1] == 4 // GROUPS
 
 
 def shared(count: int, bytes_each: int, products: int, channels: int) -> tuple[int, int]:
