@@ -18,7 +18,7 @@ from minires.device import to_numpy
 from minires.errors import ContractError, MiniresError
 from minires.flow.finding import ERROR, LOSS, SEVERITIES, Finding, Seen, joined
 from minires.flow.gradient_rules import cut_off, no_gradient, not_finite, zero_gradient
-from minires.flow.passes import Bare, Loss, as_tensor, check_given, distance, loss_of
+from minires.flow.passes import Loss, as_tensor, check_given, distance, loss_of, mode_of
 from minires.flow.structure_rules import (
     constant_channel,
     contract,
@@ -208,12 +208,12 @@ def check_model(
     max_error = None
     if not stops and any(gradient is not None for gradient in gradients.values()):
         with _all_untouched(modules.values()):
-            bare = Graph(_loss(model, x, target, loss, Bare()))
+            bare = Graph(_loss(model, x, target, loss, nn.Observer()))
             max_error = _largest_difference(gradients, _gradients(bare.value, trained, bare)[0])
     return ModelCheck(
         findings=tuple(findings),
         model=type(model).__name__,
-        mode=_mode(model),
+        mode=mode_of(model),
         loss=None if value is None else float(value.item()),
         layers=tuple(_layers(watch, findings)),
         blocks=len(watch.blocks),
@@ -309,11 +309,6 @@ def _names(modules: dict[str, nn.Module]) -> dict[int, str]:
         for name, module in kept.named_modules(place):
             names.setdefault(id(module), name)
     return names
-
-
-def _mode(model: nn.Module) -> str:
-    modes = {module.training for module in model.modules()}
-    return "mixed" if len(modes) > 1 else "training" if modes == {True} else "evaluation"
 
 
 def _layers(watch: WatchedPass, findings: Sequence[Finding]) -> Iterator[tuple[str, str, int]]:

@@ -23,12 +23,14 @@ from minires.errors import UsageError
 from minires.flow.passes import (
     Bare,
     Loss,
-    block_names,
     check_given,
     check_ran,
+    check_reached,
     distance,
     gradients,
     loss_of,
+    mode_of,
+    names_of,
     norm,
 )
 from minires.flow.untouched import untouched
@@ -236,7 +238,7 @@ def dial(
                 _train(net, order, optimizer, int(train_epochs), loss)
                 after.append(read(net, alpha))
     return Dial(
-        mode=_mode(model),
+        mode=mode_of(model),
         images=len(train[1]),
         train_epochs=int(train_epochs),
         blocks=names,
@@ -246,30 +248,18 @@ def dial(
     )
 
 
-class _Blocks(Bare):
-    """Takes note of the blocks as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocks: list[nn.ResidualBlock] = []
-
-    def fork(self, block: nn.ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        self.blocks.append(block)
-        return super().fork(block, x, u)
-
-
 def _gradients(
     net: nn.Module, batch: tuple[Tensor, Tensor], loss: Loss
 ) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """The names of the blocks; the loss, and its gradients at their inputs and of parameters."""
-    seen = _Blocks()
+    seen = Bare()
     with untouched(net):
         value = loss_of("dial", net, *batch, loss, seen)
         check_ran("dial", net, seen.blocks)
+        check_reached("dial", net, seen.blocks, seen.inputs)
         weights = [p for p in net.parameters() if p.requires_grad]
         found = [to_numpy(g.data) for g in gradients(value, [*seen.inputs, *weights])]
-    names = block_names(net)
-    return tuple(names.get(id(block), "?") for block in seen.blocks), [to_numpy(value.data), *found]
+    return tuple(names_of(net, seen.blocks)), [to_numpy(value.data), *found]
 
 
 def _largest_difference(arrays: list[np.ndarray], expected: list[np.ndarray]) -> float:
@@ -331,11 +321,6 @@ def _alphas(alphas: Any) -> list[float]:
             "dial: alphas is empty; give the settings to measure, such as (0, 0.5, 1)."
         )
     return [float(alpha) for alpha in settings]
-
-
-def _mode(model: nn.Module) -> str:
-    modes = {module.training for module in model.modules()}
-    return "mixed" if len(modes) == 2 else "training" if modes == {True} else "evaluation"
 
 
 def _ends(readings: Sequence[DialReading]) -> tuple[DialReading, DialReading]:

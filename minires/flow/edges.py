@@ -25,7 +25,7 @@ from minires import nn
 from minires.autograd import Tensor
 from minires.device import array_module, to_device, to_numpy
 from minires.errors import UsageError
-from minires.flow.passes import block_names, check_given, norm
+from minires.flow.passes import block_names, check_is_model, norm
 from minires.functional.shape import alias
 from minires.rng import check_seed
 
@@ -87,7 +87,7 @@ def lesioned(
     >>> bool(model.conv1.weight.grad.data.any()), bool(model.fc.weight.grad.data.any())
     (False, True)
     """
-    check_given("lesioned", model, target=model)  # there is no target to be checked
+    check_is_model("lesioned", model)
     lesion = checked_lesion("lesioned", model, blocks, skip, branch, noise, seed)
     with nn.observe(LesionObserver(lesion)):
         yield

@@ -8,7 +8,8 @@ import numpy as np
 
 from minires.autograd import Leaf, Node, Tensor
 from minires.flow.finding import ERROR, INFORMATION, LOSS, WARNING, Finding, Seen, joined, owner
-from minires.flow.watched_pass import Call, ancestors, is_finite, reaches
+from minires.flow.graph import ancestors, reaches
+from minires.flow.watched_pass import Call, is_finite
 
 __all__ = ["cut_off", "no_gradient", "not_finite", "zero_gradient"]
 
@@ -47,7 +48,7 @@ def _bad_gradient(seen: Seen) -> Iterator[Finding]:
     if node is not None:
         # It is the first, so what its consumers were given is finite, and what one gave is not.
         # Where there are several, those that only hand gradients on are not to blame.
-        consumers = sorted(seen.graph.consumers[node], key=lambda c: -c.rank) or [node]
+        consumers: list[Node] = [*reversed(seen.graph.consumers[node])] or [node]
         sources = [c for c in consumers if c.name not in _HAND_ON] or consumers
         names = " or ".join(dict.fromkeys(c.name for c in sources))
         text = f"backward of {names} is the first, from the loss, to give nan or inf"
@@ -153,12 +154,12 @@ def _cause_of_zero(seen: Seen, start: Node) -> tuple[str, str, str, str]:
     tried: set[Node] = set()
     while waiting and blocked is None:
         node = waiting.pop()
-        for consumer in seen.graph.consumers[node]:
-            if consumer not in seen.graph.zero:
-                blocked = consumer, node
-            elif consumer not in tried:
-                tried.add(consumer)
-                waiting.append(consumer)
+        for reader in seen.graph.consumers[node]:
+            if reader not in seen.graph.zero:
+                blocked = reader, node
+            elif reader not in tried:
+                tried.add(reader)
+                waiting.append(reader)
     if blocked is None:
         text = "the loss sends back nothing but zeros"
         return LOSS, WARNING, text, "A loss at its minimum has no gradient; is the target right?"

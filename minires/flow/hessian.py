@@ -23,8 +23,7 @@ from minires.autograd import Tensor, grad
 from minires.device import Array, array_module, to_numpy
 from minires.errors import ContractError, UsageError
 from minires.flow.lanczos import lanczos
-from minires.flow.landscape import finite, mode_of
-from minires.flow.passes import Loss, as_tensor, check_given, loss_of, norm
+from minires.flow.passes import Loss, as_tensor, check_given, finite, loss_of, mode_of, norm
 from minires.flow.untouched import untouched
 from minires.kernels.checks import number, whole
 from minires.result import Result

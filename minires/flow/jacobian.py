@@ -29,7 +29,16 @@ import numpy as np
 from minires import nn
 from minires.autograd import Handle, Tensor, enable_grad, no_grad
 from minires.errors import ContractError, UsageError
-from minires.flow.passes import as_tensor, block_names, check_given, check_ran, naming_batch
+from minires.flow.passes import (
+    Bare,
+    as_tensor,
+    check_is_model,
+    check_ran,
+    finite,
+    kind_of,
+    names_of,
+    naming_batch,
+)
 from minires.flow.singular import Part, Pick, SingularValues, all_values, largest_values
 from minires.flow.untouched import untouched
 from minires.kernels.checks import whole
@@ -101,7 +110,7 @@ class JacobianLens(Result):
         return {
             "method": self.method,
             "samples": self.samples,
-            "max_error": self.max_error if math.isfinite(self.max_error) else None,
+            "max_error": finite(self.max_error),
             "caption": self.caption(),
             "blocks": [entry.to_dict() for entry in self.blocks],
         }
@@ -205,8 +214,8 @@ def jacobian_lens(
     >>> found.method, found.blocks[0].block.values.shape, found.max_error < 1e-5
     ('exact', (2, 32), True)
     """
+    check_is_model("jacobian_lens", model)
     x = as_tensor(x)
-    check_given("jacobian_lens", model, x)
     _check_settings(x, method, top, steps)
     draw = np.random.default_rng(whole(seed, "jacobian_lens: seed"))
     n = len(x._data)
@@ -217,7 +226,7 @@ def jacobian_lens(
         with no_grad():
             ends = _run(model, x)
         check_ran("jacobian_lens", model, ends.blocks)
-        names = [block_names(model).get(id(block), "?") for block in ends.blocks]
+        names = names_of(model, ends.blocks)
         _check_samples(n, ends, names)
         if method == "auto":
             method = "exact" if ends.largest_size() // n <= EXACT_UP_TO else "lanczos"
@@ -233,7 +242,7 @@ def jacobian_lens(
         blocks = [measure(_alone(block, at))[0] for block, at in pairs]
         onward = measure(_onward(model, x))
     entries = tuple(
-        JacobianEntry(name, "plain" if block.shortcut is None else "residual", *three)
+        JacobianEntry(name, kind_of(block), *three)
         for name, block, *three in zip(names, ends.blocks, branches, blocks, onward, strict=True)
     )
     errors = [v.error for e in entries for v in (e.branch, e.block, e.onward)]
@@ -243,13 +252,11 @@ def jacobian_lens(
 # --- the maps ---
 
 
-class _Ends(nn.Observer):
-    """The tensors at the ends of each block, and at its fork, in the order of the forward pass."""
+class _Ends(Bare):
+    """Takes note of what each block gives, too."""
 
     def __init__(self) -> None:
-        self.blocks: list[nn.ResidualBlock] = []
-        self.inputs: list[Tensor] = []
-        self.forks: list[Tensor] = []
+        super().__init__()
         self.outputs: list[Tensor | None] = []
         self.last: Any = None  # the output of the block that ended last
         self.handles: list[Handle] = []
@@ -261,11 +268,8 @@ class _Ends(nn.Observer):
             self.outputs[place] = self.last = out
 
         self.handles.append(block.register_forward_hook(note_output))
-        self.blocks.append(block)
-        self.inputs.append(x)
-        self.forks.append(u)
         self.outputs.append(None)
-        return u, u
+        return super().fork(block, x, u)
 
     def largest_size(self) -> int:
         """Numbers of the largest of these tensors."""

@@ -26,12 +26,20 @@ from minires import nn
 from minires.autograd import Tensor, guard, no_grad
 from minires.device import array_module, to_numpy
 from minires.errors import ContractError, UsageError
-from minires.flow.passes import Loss, as_tensor, check_given, gradients, loss_of
+from minires.flow.passes import (
+    Loss,
+    as_tensor,
+    check_given,
+    finite,
+    gradients,
+    loss_of,
+    mode_of,
+)
 from minires.flow.untouched import untouched
 from minires.kernels.checks import number, whole
 from minires.result import Result
 
-__all__ = ["Landscape", "finite", "landscape", "mode_of"]
+__all__ = ["Landscape", "landscape"]
 
 _STEPS = (1e-4, 1e-6, 1e-8, 1e-10)  # of the central differences, as shares of the weights' norm
 _FLAT = 1e-6  # a slope of less than that share of the loss is drowned in rounding and kinks
@@ -313,14 +321,3 @@ def _slopes(
             size = abs(slopes[-1]) + _FLAT * abs(float(value.item()))
             errors.append(float(apart) / (size or 1.0))
     return tuple(slopes), float(np.max(errors))
-
-
-def mode_of(model: nn.Module) -> str:
-    """'training', 'evaluation', or 'mixed' where modules differ."""
-    modes = {module.training for module in model.modules()}
-    return "mixed" if len(modes) == 2 else "training" if modes == {True} else "evaluation"
-
-
-def finite(value: float) -> float | None:
-    """The number, or None in the place of nan and infinity, which JSON lacks."""
-    return value if math.isfinite(value) else None

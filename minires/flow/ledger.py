@@ -29,12 +29,14 @@ from minires.flow.passes import (
     Forks,
     Loss,
     as_tensor,
-    block_names,
     check_given,
     check_ran,
+    check_reached,
     distance,
     gradients,
+    kind_of,
     loss_of,
+    names_of,
     norm,
 )
 from minires.flow.untouched import untouched
@@ -133,6 +135,8 @@ class Ledger(Result):
         """How much comes back over the skips, and how well it was checked."""
         shares = [entry.share for entry in self.blocks if entry.share is not None]
         count, s = len(self.blocks), "s" * (len(self.blocks) != 1)
+        plain = sum(entry.kind == "plain" for entry in self.blocks)
+        blocks = f"{count} block{s}" + (f" ({plain} of them plain)" if plain else "")
         if not math.isfinite(self.max_error):
             check = "the sum could not be checked, because some gradients are not finite."
         elif self.max_error > 1e-3:
@@ -143,14 +147,16 @@ class Ledger(Result):
         else:
             how = f"within {self.max_error:.0e}" if self.max_error else "to the last bit"
             check = f"skip + branch equals the gradient of a separate pass {how}."
+        if not shares and plain < count:
+            return f"{blocks}: no gradient is left at the forks; {check}"
         if not shares:
             text = f"{count} plain block{s}: all of the gradient comes back over the branch"
             return f"{text}." if self.max_error <= 1e-3 else f"{text}; {check}"
         if not all(map(math.isfinite, shares)):
-            return f"{count} block{s}: the shares of the skip are not all finite; {check}"
+            return f"{blocks}: the shares of the skip are not all finite; {check}"
         low, high = f"{100 * min(shares):.0f}%", f"{100 * max(shares):.0f}%"
         between = low if low == high else f"{low} to {high}"
-        return f"{count} block{s}: {between} of the gradient comes back over the skip; {check}"
+        return f"{blocks}: {between} of the gradient comes back over the skip; {check}"
 
 
 def ledger(model: nn.Module, x: Any, target: Any = None, loss: Loss = F.cross_entropy) -> Ledger:
@@ -191,13 +197,13 @@ def ledger(model: nn.Module, x: Any, target: Any = None, loss: Loss = F.cross_en
     """
     check_given("ledger", model, target)
     x, target = as_tensor(x), as_tensor(target)
-    names = block_names(model)
 
     apart = Forks()
     with untouched(model):
         value = loss_of("ledger", model, x, target, loss, apart)
         forks = apart.found
         check_ran("ledger", model, forks)
+        check_reached("ledger", model, [f.block for f in forks], [f.x for f in forks])
         wanted = [t for fork in forks for t in _places(fork)]
         found = {id(t): g for t, g in zip(wanted, gradients(value, wanted), strict=True)}
 
@@ -205,9 +211,10 @@ def ledger(model: nn.Module, x: Any, target: Any = None, loss: Loss = F.cross_en
     with untouched(model):
         separate = gradients(loss_of("ledger", model, x, target, loss, bare), bare.forks)
 
+    names = names_of(model, (fork.block for fork in forks))
     entries = tuple(
-        _entry(names.get(id(fork.block), "?"), fork, found, to_numpy(alone._data))
-        for fork, alone in zip(forks, separate, strict=True)
+        _entry(name, fork, found, to_numpy(alone._data))
+        for name, fork, alone in zip(names, forks, separate, strict=True)
     )
     return Ledger(float(value.item()), entries, _largest(entry.error for entry in entries))
 
@@ -235,7 +242,7 @@ def _entry(name: str, fork: Fork, found: dict[int, Tensor], bare: np.ndarray) ->
     root = float(branch.size) ** 0.5
     return LedgerEntry(
         name=name,
-        kind="plain" if skip is None else "residual",
+        kind=kind_of(fork.block),
         skip=skip,
         branch=branch,
         skip_norm=skip_norm,

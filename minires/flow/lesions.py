@@ -20,12 +20,14 @@ from minires.flow.edges import Blocks, Edge, Lesion, LesionObserver, checked_les
 from minires.flow.passes import (
     Loss,
     as_tensor,
-    block_names,
     check_given,
     check_ran,
+    check_reached,
     distance,
     gradients,
+    kind_of,
     loss_of,
+    names_of,
     norm,
 )
 from minires.flow.untouched import untouched
@@ -218,15 +220,15 @@ def backward_lesion(
     intact, other = (
         _run(model, x, target, loss, _Watch(lesion, acts), weights) for acts in (False, True)
     )
-    names = block_names(model)
+    names = names_of(model, intact.watch.blocks)
     row = {id(p): len(intact.watch.blocks) + i for i, p in enumerate(weights)}
     entries = []
-    for i, block in enumerate(intact.watch.blocks):
+    for i, (name, block) in enumerate(zip(names, intact.watch.blocks, strict=True)):
         own = [row[id(p)] for p in block.parameters() if id(p) in row]
         entries.append(
             LesionEntry(
-                name=names.get(id(block), "?"),
-                kind="plain" if block.shortcut is None else "residual",
+                name=name,
+                kind=kind_of(block),
                 lesioned=id(block) in lesion.chosen,
                 input=_change(intact, other, [i]),
                 weights=_change(intact, other, own) if own else None,
@@ -295,6 +297,7 @@ def _run(
     with untouched(model):
         value = loss_of("backward_lesion", model, x, target, loss, watch)
         check_ran("backward_lesion", model, watch.blocks)
+        check_reached("backward_lesion", model, watch.blocks, watch.inputs)
         wanted = [*watch.inputs, *weights, *(edge.place for edge in watch.last)]
         found = [to_numpy(g.data) for g in gradients(value, wanted)]
     return _Pass(watch, to_numpy(value.data), found)

@@ -6,14 +6,15 @@ fork and at the sum of every residual block (see :mod:`minires.nn.residual`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from minires import nn
-from minires.autograd import Tensor, enable_grad, grad
+from minires.autograd import Node, Tensor, enable_grad, grad
 from minires.device import array_module, to_numpy
 from minires.errors import ContractError, DTypeError, ShapeError, describe
 from minires.functional.shape import alias
@@ -26,11 +27,17 @@ __all__ = [
     "as_tensor",
     "block_names",
     "check_given",
+    "check_is_model",
     "check_loss",
     "check_ran",
+    "check_reached",
     "distance",
+    "finite",
     "gradients",
+    "kind_of",
     "loss_of",
+    "mode_of",
+    "names_of",
     "naming_batch",
     "norm",
 ]
@@ -63,6 +70,9 @@ class Fork:
         self.branch = alias(self.parting)
         self.skip_size: float | None = None
         self.branch_size: float | None = None
+        # Where the two ways end, at the sum.
+        self.skip_end: Node | None = None
+        self.branch_end: Node | None = None
 
 
 class Forks(nn.Observer):
@@ -85,8 +95,9 @@ class Forks(nn.Observer):
         self, block: nn.ResidualBlock, skip: Tensor | None, branch: Tensor
     ) -> tuple[Tensor | None, Tensor]:
         fork = self._open.pop()
-        fork.branch_size = norm(to_numpy(branch._data))
+        fork.branch_size, fork.branch_end = norm(to_numpy(branch._data)), branch.node
         if skip is not None:
+            fork.skip_end = skip.node
             fork.skip_size = norm(to_numpy(skip._data))
         return skip, branch
 
@@ -95,22 +106,29 @@ class Bare(nn.Observer):
     """Takes note of the tensors at each fork and adds nothing: the graph is the model's own."""
 
     def __init__(self) -> None:
+        self.blocks: list[nn.ResidualBlock] = []  # in the order of the forward pass
         self.inputs: list[Tensor] = []  # x of each block
         self.forks: list[Tensor] = []  # u of each block
 
     def fork(self, block: nn.ResidualBlock, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        self.blocks.append(block)
         self.inputs.append(x)
         self.forks.append(u)
         return u, u
 
 
-def check_given(what: str, model: Any, target: Any) -> None:
-    """Raise ContractError unless there is a model, and something to compare its output with."""
+def check_is_model(what: str, model: Any) -> None:
+    """Raise ContractError unless there is a model."""
     if not isinstance(model, nn.Module):
         raise ContractError(
             f"{what}: a {type(model).__name__} is no model. It takes a minires.nn.Module with "
             "blocks derived from minires.nn.ResidualBlock."
         )
+
+
+def check_given(what: str, model: Any, target: Any) -> None:
+    """Raise ContractError unless there is a model, and something to compare its output with."""
+    check_is_model(what, model)
     if target is None:
         raise ContractError(
             f"{what}: needs the labels of the batch, since the gradient is that of the loss: "
@@ -128,6 +146,20 @@ def check_ran(what: str, model: nn.Module, seen: Sequence[Any]) -> None:
         )
 
 
+def check_reached(
+    what: str, model: nn.Module, blocks: Sequence[nn.ResidualBlock], inputs: Sequence[Tensor]
+) -> None:
+    """Raise ContractError if no gradient can come back out of one of the blocks."""
+    for block, x in zip(blocks, inputs, strict=True):
+        if x.node is None:
+            raise ContractError(
+                f"{what}: block {names_of(model, [block])[0]!r} is given a tensor of "
+                f"shape {x.shape} without a history, so it has no gradient to be looked at. "
+                "Something before it cuts it off, such as detach() or no_grad(); to train only "
+                "what comes later, freeze what comes before with requires_grad_(False)."
+            )
+
+
 def as_tensor(value: Any) -> Tensor:
     """The tensor itself, or an array as one."""
     return value if isinstance(value, Tensor) else Tensor(np.asarray(value))
@@ -136,6 +168,23 @@ def as_tensor(value: Any) -> Tensor:
 def block_names(model: nn.Module) -> dict[int, str]:
     """What ``named_modules`` calls each module, by its identity."""
     return {id(module): name for name, module in model.named_modules()}
+
+
+def names_of(model: nn.Module, blocks: Iterable[nn.ResidualBlock]) -> list[str]:
+    """The name of each block; '?' for one that the model keeps where it does not list it."""
+    names = block_names(model)
+    return [names.get(id(block), "?") for block in blocks]
+
+
+def kind_of(block: nn.ResidualBlock) -> str:
+    """'residual', or 'plain' for a block without a shortcut."""
+    return "plain" if block.shortcut is None else "residual"
+
+
+def mode_of(model: nn.Module) -> str:
+    """'training', 'evaluation', or 'mixed' where modules differ."""
+    modes = {module.training for module in model.modules()}
+    return "mixed" if len(modes) > 1 else "training" if modes == {True} else "evaluation"
 
 
 @contextmanager
@@ -196,6 +245,11 @@ def norm(array: np.ndarray) -> float:
     """The 2-norm over all elements, summed in float64 and in one order on any number of threads."""
     # Not np.linalg.norm: BLAS sums in another order for every number of threads.
     return float(np.sqrt(np.square(array, dtype=np.float64).sum()))
+
+
+def finite(value: float | None) -> float | None:
+    """The number, or None in the place of nan and infinity, which JSON lacks."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,13 @@ from minires.flow.passes import (
     Forks,
     Loss,
     as_tensor,
-    block_names,
     check_given,
     check_ran,
+    check_reached,
     distance,
     gradients,
     loss_of,
+    names_of,
     norm,
 )
 from minires.flow.spectrum import middle_half, path_counts, place_of
@@ -111,6 +113,13 @@ class PathSample(Result):
         check = "a path agrees with an ordinary pass through a network cut to it " + (
             f"within {self.max_error:.0e}" if self.max_error else "to the last bit"
         )
+        if self.max_error > 1e-3:
+            check = (
+                f"but a path and an ordinary pass through a network cut to it differ by "
+                f"{self.max_error:.0e}: the model does not compute the same twice"
+            )
+        if not any(self.totals):
+            return f"Single paths to {self.block}: no gradient is left; {check}."
         if len(self.lengths) == 1:
             k, count = self.lengths[0], self.counts[0]
             paths = "The one path" if count == 1 else f"Paths (of {count:,})"
@@ -156,7 +165,7 @@ def sample_paths(
 
     Raises:
         ContractError, ShapeError: as :func:`minires.flow.ledger` does; ContractError also where a
-            block runs inside the branch of another.
+            block runs inside the branch of another, or blocks do not stand in a row.
         UsageError: no such block or length.
 
     >>> import minires as mr
@@ -167,22 +176,26 @@ def sample_paths(
     ([1, 3, 3, 3, 3, 3, 1], True)
     """
     check_given("sample_paths", model, target)
-    if samples < 1:
-        raise UsageError(f"sample_paths: samples must be at least 1, got {samples}.")
+    if not isinstance(samples, Integral) or samples < 1:
+        raise UsageError(f"sample_paths: samples must be at least 1, got {samples!r}.")
+    if lengths is not None and not len(lengths):
+        raise UsageError("sample_paths: lengths is empty; leave it out for all that exist.")
     x, target = as_tensor(x), as_tensor(target)
-    names = block_names(model)
 
     def run() -> tuple[Tensor, list[Fork]]:
         apart = Forks()
         value = loss_of("sample_paths", model, x, target, loss, apart)
         check_ran("sample_paths", model, apart.found)
+        check_reached(
+            "sample_paths", model, [f.block for f in apart.found], [f.x for f in apart.found]
+        )
         return value, apart.found
 
     with untouched(model):
         loss_value, forks = run()
-    called = [names.get(id(fork.block), "?") for fork in forks]
+    called = names_of(model, (fork.block for fork in forks))
     first = place_of("sample_paths", block, called)
-    counts = _counts(forks, first)
+    counts = _counts(loss_value, forks, first)
     if lengths is None:
         lengths = list(counts)
     for k in lengths:
@@ -219,8 +232,7 @@ def sample_paths(
     )
 
 
-def _counts(forks: Sequence[Fork], first: int) -> dict[int, int]:
-    counts = path_counts(forks, first)
+def _counts(value: Tensor, forks: Sequence[Fork], first: int) -> dict[int, int]:
     for fork in forks:
         if fork.parent is not None:
             raise ContractError(
@@ -228,7 +240,13 @@ def _counts(forks: Sequence[Fork], first: int) -> dict[int, int]:
                 "block, and a single path is a choice at each of a row of blocks. Use "
                 "path_spectrum, which takes such networks apart too."
             )
-    assert counts is not None  # no block is inside another
+    counts = path_counts(value, forks, first)
+    if counts is None:
+        raise ContractError(
+            "sample_paths: the blocks do not stand in a row: a second head, another tower or a "
+            "longer skip leads round some of them, and a single path is a choice at each of a row "
+            "of blocks. Use path_spectrum, which takes such networks apart too."
+        )
     return counts
 
 

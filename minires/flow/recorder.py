@@ -15,7 +15,7 @@ from minires import nn
 from minires.autograd import Tensor, is_grad_enabled
 from minires.device import to_numpy
 from minires.errors import ContractError, ShapeError, UsageError
-from minires.flow.passes import norm
+from minires.flow.passes import check_is_model, norm
 from minires.flow.recording import LoggedStep, Numbers, Recording
 from minires.flow.watch import Response, Watch, weights_of
 from minires.train import Step
@@ -97,11 +97,7 @@ class Recorder:
     """
 
     def __init__(self, model: nn.Module, *, every: Every = 50, steps: int | None = None):
-        if not isinstance(model, nn.Module):
-            raise ContractError(
-                f"Recorder: a {type(model).__name__} is no model. It takes a minires.nn.Module "
-                "with blocks derived from minires.nn.ResidualBlock."
-            )
+        check_is_model("Recorder", model)
         if not any(isinstance(module, nn.ResidualBlock) for module in model.modules()):
             raise ContractError(
                 f"Recorder: {type(model).__name__} has no residual block to look at. Build it of "

@@ -21,7 +21,15 @@ import minires.functional as F
 from minires import nn
 from minires.autograd import Tensor
 from minires.errors import UsageError
-from minires.flow.passes import Loss, block_names, check_given, check_loss, check_ran, naming_batch
+from minires.flow.passes import (
+    Loss,
+    check_given,
+    check_loss,
+    check_ran,
+    kind_of,
+    names_of,
+    naming_batch,
+)
 from minires.flow.places import NOTHING, Place, Remover, Survey, exchangeable, rearranged
 from minires.flow.untouched import untouched
 from minires.result import Result
@@ -268,8 +276,7 @@ def forward_lesion(
         found[lesion] = measure(change)
         tally.step()
 
-    paths = block_names(model)
-    names = [paths.get(id(block), "?") for block in blocks]
+    names = names_of(model, blocks)
     return ForwardLesion(
         images=len(arrays[1]),
         loss=intact.loss,
@@ -348,7 +355,7 @@ def _pair(arrays: Any) -> tuple[Any, Any]:
 def _removal(name: str, place: Place, without: Evaluation | None) -> Removal:
     return Removal(
         name=name,
-        kind="plain" if place.block.shortcut is None else "residual",
+        kind=kind_of(place.block),
         stand_in=place.stand_in,
         loss=None if without is None else without.loss,
         error=None if without is None else without.error,

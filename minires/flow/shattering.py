@@ -23,7 +23,7 @@ from minires import nn
 from minires.autograd import Tensor, enable_grad, no_grad
 from minires.device import array_module, to_numpy
 from minires.errors import ContractError, ShapeError, UsageError, describe
-from minires.flow.passes import as_tensor, gradients, naming_batch
+from minires.flow.passes import as_tensor, finite, gradients, naming_batch
 from minires.flow.untouched import untouched
 from minires.result import Result
 from minires.rng import check_seed
@@ -90,10 +90,13 @@ class Shattering(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """All of it; None where a value is not finite."""
-        return {
-            key: [_finite(v) for v in value] if isinstance(value, tuple) else _finite(value)
-            for key, value in vars(self).items()
-        }
+        plain: dict[str, Any] = {}
+        for key, value in vars(self).items():
+            if isinstance(value, tuple):
+                plain[key] = list(map(finite, value))
+            else:
+                plain[key] = value if isinstance(value, str) else finite(value)
+        return plain
 
     def caption(self) -> str:
         """How soon the slope forgets itself, beside noise, and how well it was checked."""
@@ -376,7 +379,3 @@ def _correlation(grads: np.ndarray, count: int) -> np.ndarray:
 def _first_below(curve: np.ndarray, level: float) -> int | None:
     below = np.flatnonzero(curve < level)
     return int(below[0]) if len(below) else None
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

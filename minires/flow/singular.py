@@ -18,7 +18,7 @@ import numpy as np
 from minires.autograd import Tensor, grad
 from minires.device import Array, array_module, to_numpy
 from minires.flow.lanczos import lanczos
-from minires.flow.passes import distance
+from minires.flow.passes import distance, finite
 from minires.kernels.parallel import one_blas_thread
 
 __all__ = ["Part", "Pick", "SingularValues", "all_values", "largest_values"]
@@ -107,7 +107,7 @@ class SingularValues:
         return {
             "inputs": self.n_in,
             "outputs": self.n_out,
-            **{k: v if v is None or math.isfinite(v) else None for k, v in numbers.items()},
+            **{name: finite(value) for name, value in numbers.items()},
             "quantiles": self.quantiles if np.isfinite(self.values).all() else None,
         }
 

@@ -3,6 +3,9 @@
 Numbers are added up in rows, in their own precision, and the rows in float64; the rows are shared
 out over threads by the shape alone, so the bits are the same on any number of them.  What is too
 small or too large to be squared in float32 is done again in float64.
+
+Instruments that run passes of their own take :func:`minires.flow.passes.norm`, which is exact in
+float64 and slower.
 """
 
 from __future__ import annotations

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 import minires.functional as F
 from minires import nn
+from minires.autograd import Node, Tensor
 from minires.autograd.engine import grad_by_label
 from minires.device import to_numpy
 from minires.errors import UsageError
@@ -30,11 +32,12 @@ from minires.flow.passes import (
     Forks,
     Loss,
     as_tensor,
-    block_names,
     check_given,
     check_ran,
+    check_reached,
     gradients,
     loss_of,
+    names_of,
     norm,
 )
 from minires.flow.untouched import untouched
@@ -52,7 +55,8 @@ class BlockSpectrum:
         lengths: the numbers of branches that a path from here to the loss can go through.
         norms: |c_k| for each of them.
         shares: <c_k, g> / |g|^2, which add up to 1.  Norms do not add up: components cancel.
-        counts: how many paths have that length; None inside the branch of another block.
+        counts: how many paths have that length; None inside the branch of another block, and where
+            the blocks from here on do not stand in a row (a second head, towers, longer skips).
         cancellation: sum of |c_k| over |g|; 1 if all point the same way.
         error: |sum of c_k - g| / sum of |c_k|, where g comes from a separate pass.
     """
@@ -156,6 +160,11 @@ class PathSpectrum(Result):
         check = "the components add up to the gradient of a separate pass " + (
             f"within {here.error:.0e}" if here.error else "to the last bit"
         )
+        if self.max_error > 1e-3:
+            check = (
+                f"but the components and the gradient of a separate pass differ by "
+                f"{self.max_error:.0e}: the model does not compute the same twice"
+            )
         if not np.isfinite(self.max_error):
             return f"Gradient at the input of {self.block}: not finite, so it has no spectrum."
         if len(here.lengths) == 1:
@@ -165,9 +174,11 @@ class PathSpectrum(Result):
                 f"Gradient at the input of {self.block}: all of it comes over {ways}, through "
                 f"{only} branches; {check}."
             )
+        if not any(here.norms):
+            return f"Gradient at the input of {self.block}: no gradient is left; {check}."
         low, high = middle_half(here.lengths, here.norms)
         size = (
-            "no gradient is left"
+            "all of it cancels"
             if here.cancellation is None
             else (f"together they are {here.cancellation:.3g} times as large as the gradient")
         )
@@ -211,8 +222,8 @@ def path_spectrum(
         ShapeError: the loss is not a single number.
         UsageError: no such block.
 
-    Path counts are binomial, C(L, k), where blocks stand one after the other, which is what they
-    assume; blocks inside the branch of another are taken into account.
+    Path counts are binomial, C(L, k), where residual blocks stand one after the other; blocks
+    inside another are taken into account, and where blocks stand in no row there are no counts.
 
     >>> import minires as mr
     >>> _ = mr.manual_seed(0)
@@ -223,26 +234,29 @@ def path_spectrum(
     """
     check_given("path_spectrum", model, target)
     x, target = as_tensor(x), as_tensor(target)
-    names = block_names(model)
 
     bare = Bare()
     with untouched(model):
         value = loss_of("path_spectrum", model, x, target, loss, bare)
         check_ran("path_spectrum", model, bare.inputs)
+        check_reached("path_spectrum", model, bare.blocks, bare.inputs)
         whole = [to_numpy(g.data) for g in gradients(value, bare.inputs)]
 
     apart = Forks()
     with untouched(model):
         value = loss_of("path_spectrum", model, x, target, loss, apart)
         forks = apart.found
-        called = [names.get(id(fork.block), "?") for fork in forks]
+        called = names_of(model, (fork.block for fork in forks))
         chosen = place_of("path_spectrum", block, called)
+        counts = [
+            path_counts(value, forks, i) for i in range(len(forks))
+        ]  # the graph is freed below
         found: dict[int, BlockSpectrum] = {}
         components: dict[int, np.ndarray] = {}
 
         def visit(i: int, gradients: dict[int, Any]) -> None:
             parts = {k: to_numpy(gradients[k]) for k in sorted(gradients)}
-            found[i] = _spectrum(called[i], parts, path_counts(forks, i), whole[i])
+            found[i] = _spectrum(called[i], parts, counts[i], whole[i])
             if i == chosen:
                 components.update({k: part.copy() for k, part in parts.items()})
 
@@ -250,8 +264,7 @@ def path_spectrum(
         grad_by_label(value, [0], through, [fork.source for fork in forks], visit)
 
     blocks = tuple(
-        found.get(i) or _spectrum(called[i], {}, path_counts(forks, i), whole[i])
-        for i in range(len(forks))
+        found.get(i) or _spectrum(called[i], {}, counts[i], whole[i]) for i in range(len(forks))
     )
     return PathSpectrum(
         loss=float(value.item()),
@@ -263,30 +276,62 @@ def path_spectrum(
     )
 
 
-def path_counts(forks: Sequence[Fork], start: int) -> dict[int, int] | None:
+def path_counts(value: Tensor, forks: Sequence[Fork], start: int) -> dict[int, int] | None:
     """How many paths lead from block ``start`` to the loss, by the branches they go through.
 
     The product over the blocks of 1 + t, or t where there is no skip, as {power of t: coefficient};
-    None for a block inside the branch of another.
+    None for a block inside another, and where a way leads from there to ``value`` round a block.
     """
     if forks[start].parent is not None:
         return None
+    row = [fork for fork in forks[start:] if fork.parent is None]
+    return _along_row(value.node, row, forks[start].x.node, forks)
+
+
+def _along_row(
+    end: Node | None, row: Sequence[Fork], begin: Node | None, forks: Sequence[Fork]
+) -> dict[int, int] | None:
+    """The ways from ``begin`` to ``end``; None unless all lead through each block of ``row``."""
     total = {0: 1}
-    for fork in forks[start:]:
-        if fork.parent is None:
-            total = _product(total, _ways(fork, forks))
+    for i in reversed(range(len(row))):
+        door = row[i].parting.node
+        if _reaches([begin, *(fork.parting.node for fork in row[:i])], end, door):
+            return None
+        ways = _ways(row[i], forks)
+        if ways is None:
+            return None
+        total, end = _product(total, ways), door
     return total
 
 
-def _ways(fork: Fork, forks: Sequence[Fork]) -> dict[int, int]:
-    """The ways through one block: over the skip, or through its branch and what is in there."""
-    branch = {1: 1}
-    for inner in forks:
-        if inner.parent is fork:
-            branch = _product(branch, _ways(inner, forks))
-    if fork.skip is not None:
-        branch[0] = branch.get(0, 0) + 1
-    return dict(sorted(branch.items()))
+def _reaches(goals: Sequence[Node | None], end: Node | None, door: Node | None) -> bool:
+    """Whether a way leads back from ``end`` to one of ``goals`` and not through ``door``."""
+    seen, stack = {door}, [end]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        if node in goals:
+            return True
+        seen.add(node)
+        stack.extend(node.parents)
+    return False
+
+
+def _ways(fork: Fork, forks: Sequence[Fork]) -> dict[int, int] | None:
+    """The ways through one block: over the skip, or through its branch, and what is in there."""
+    ways: dict[int, int] = {}
+    inner = [other for other in forks if other.parent is fork]
+    for way, end, more in ((fork.branch, fork.branch_end, 1), (fork.skip, fork.skip_end, 0)):
+        if way is None:
+            continue
+        row = [f for f in inner if _reaches([way.node], f.parting.node, None)]
+        found = _along_row(end, row, way.node, forks)
+        if found is None:
+            return None
+        for k, count in found.items():
+            ways[k + more] = ways.get(k + more, 0) + count
+    return dict(sorted(ways.items()))
 
 
 def _product(one: dict[int, int], other: dict[int, int]) -> dict[int, int]:
@@ -328,6 +373,8 @@ def place_of(what: str, block: str | int, names: Sequence[str]) -> int:
             known = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
             raise UsageError(f"{what}: no block {block!r} ran; there are {known}.")
         return names.index(block)
+    if not isinstance(block, Integral):
+        raise UsageError(f"{what}: block must be a name or a place, got {block!r}.")
     if not -len(names) <= block < len(names):
         raise UsageError(f"{what}: there is no block {block}; {len(names)} ran, 0 is the first.")
     return block % len(names)

@@ -14,7 +14,8 @@ from minires.autograd import Leaf, Node, Tensor
 from minires.device import array_module, to_numpy
 from minires.flow.finding import ERROR, INFORMATION, WARNING, Finding, Seen, joined, owner
 from minires.flow.gradient_rules import cut_off
-from minires.flow.watched_pass import Terms, reaches
+from minires.flow.graph import reaches
+from minires.flow.watched_pass import Terms
 
 __all__ = [
     "constant_channel",

@@ -2,7 +2,8 @@
 
 The pass is an ordinary one, of training too: nothing runs a second time.  Forward hooks look at the
 answers of layers, an observer gives each way out of a fork a place of its own in the graph, and
-tensor hooks take the size of a gradient when it comes by.  Numbers are kept, and no arrays.
+tensor hooks take the size of a gradient when it comes by.  Numbers are kept, and no arrays.  (Where
+every call and every node counts, and not the cost, see :mod:`minires.flow.watched_pass`.)
 
 Watching changes no bit of the pass.  One case is apart: where a branch or a shortcut reads its
 input more than once, what comes back is added up within the way first, and then to what comes over
@@ -12,7 +13,7 @@ the other way.  That is the sum the ledger needs, and its last digit may be anot
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,13 @@ from minires.autograd.function import Recorded
 from minires.autograd.node import Node
 from minires.autograd.tensor import Handle
 from minires.device import to_numpy
-from minires.flow.passes import block_names
+from minires.flow.graph import ancestors, consumers_of, tensors_in
+from minires.flow.passes import block_names, kind_of
 from minires.flow.sizes import inner, moments, square
 from minires.functional.activation import ReLU
 from minires.functional.shape import Alias, alias
 
 __all__ = ["Crossing", "Response", "Watch", "layers_of", "weights_of"]
-
-Consumers = dict[Node, list[Recorded]]
 
 
 def weights_of(layer: nn.Module) -> list[nn.Parameter]:
@@ -118,7 +118,7 @@ class Crossing:
 
     def __init__(self, name: str, block: nn.ResidualBlock):
         self.name = name
-        self.kind = "plain" if block.shortcut is None else "residual"
+        self.kind = kind_of(block)
         self.forward: tuple[float, float] | None = None  # squares of the terms: skip, branch
         self.skip: float | None = None  # squares of gradients, and the product of the two
         self.branch: float | None = None
@@ -214,7 +214,7 @@ class Watch(nn.Observer):
         """The forward pass is over and gave ``output``; gradients are still looked at."""
         self.running = False
         self._remove(self._layer_hooks)
-        consumers = _consumers(output)
+        consumers = consumers_of(ancestors(tensor.node for tensor in tensors_in(output)))
         for response, node in self._answers:
             relu = _relu_after(node, consumers)
             if relu is not None:
@@ -297,33 +297,7 @@ def _root(value: float | None) -> float | None:
     return None if value is None else math.sqrt(value)
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """The tensors in what a model returns."""
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, tuple | list | dict):
-        for value in output.values() if isinstance(output, dict) else output:
-            yield from _tensors(value)
-
-
-def _consumers(output: Any) -> Consumers:
-    """For each place in the graph behind ``output``, the operations that read it."""
-    consumers: Consumers = {}
-    seen: set[Node] = set()
-    pending = [tensor.node for tensor in _tensors(output) if tensor.node is not None]
-    while pending:
-        node = pending.pop()
-        if node in seen or not isinstance(node, Recorded):
-            continue
-        seen.add(node)
-        for parent in dict.fromkeys(node.parents):
-            if parent is not None:
-                consumers.setdefault(parent, []).append(node)
-                pending.append(parent)
-    return consumers
-
-
-def _relu_after(node: Node, consumers: Consumers) -> Recorded | None:
+def _relu_after(node: Node, consumers: Mapping[Node, Sequence[Recorded]]) -> Recorded | None:
     """The ReLU that reads ``node``, if nothing but ReLUs does."""
     found = None
     pending = list(consumers.get(node, ()))

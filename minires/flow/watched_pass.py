@@ -1,7 +1,8 @@
 """A pass under full watch: which call of which module recorded which node, and what came back.
 
 Hooks stand before and after every module, and an observer at every fork and sum; afterwards a hook
-on every node of the graph takes note of the gradient that arrives there.
+on every node of the graph takes note of the gradient that arrives there.  It is for a check that is
+made once: what can be afforded in a training step is in :mod:`minires.flow.watch`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from minires import nn
 from minires.autograd import Handle, Leaf, Node, Tensor, is_grad_enabled
 from minires.device import array_module, is_array, to_numpy
+from minires.flow.graph import ancestors, consumers_of, tensors_in
 from minires.flow.passes import Fork, Forks
 
 __all__ = [
@@ -25,10 +27,8 @@ __all__ = [
     "Graph",
     "Terms",
     "WatchedPass",
-    "ancestors",
     "is_finite",
     "kept_outside",
-    "reaches",
 ]
 
 _TABLES = ("_parameters", "_buffers", "_modules")
@@ -126,7 +126,7 @@ class WatchedPass(Forks):
         return super().join(block, skip, branch)
 
     def _begin(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        tensors = list(_tensors(inputs))
+        tensors = list(tensors_in(inputs))
         call = Call(
             name=self.names.get(id(module), "?"),
             module=module,
@@ -143,7 +143,7 @@ class WatchedPass(Forks):
         call = self.running.pop()
         while call.module is not module:  # a module inside failed, and its error was caught
             call = self.running.pop()
-        call.outputs, call.gave_array = list(_tensors(out)), is_array(out)
+        call.outputs, call.gave_array = list(tensors_in(out)), is_array(out)
         call.last = _rank_now()
         call.finite = all(map(is_finite, call.outputs))
         call.changed_input = call.checksums != [_checksum(t) for t in call.inputs]
@@ -166,11 +166,7 @@ class Graph:
     def __init__(self, value: Tensor | None) -> None:
         self.value = value
         self.nodes = ancestors([] if value is None else [value.node])
-        self.consumers: dict[Node, list[Node]] = {node: [] for node in self.nodes}
-        for node in self.nodes:
-            for parent in node.parents:
-                if parent is not None:
-                    self.consumers[parent].append(node)
+        self.consumers = consumers_of(self.nodes)
         self.visits: Counter[Node] = Counter()
         self.zero: set[Node] = set()
         self.first_bad: Node | None = None
@@ -192,34 +188,6 @@ class Graph:
             self.zero.add(node)
         if self.first_bad is None and not is_finite(grad):
             self.first_bad = node
-
-
-def ancestors(starts: Iterable[Node | None]) -> set[Node]:
-    """``starts`` and all nodes behind them."""
-    seen: set[Node] = set()
-    stack = [node for node in starts if node is not None]
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            stack.extend(parent for parent in node.parents if parent is not None)
-    return seen
-
-
-def reaches(starts: Iterable[Node | None], goals: Iterable[Node | None]) -> bool:
-    """Whether a way leads back from one of ``starts`` to one of ``goals``."""
-    wanted = {node for node in goals if node is not None}
-    oldest = min((node.rank for node in wanted), default=0)
-    seen: set[Node] = set()
-    stack = [node for node in starts if node is not None]
-    while stack:
-        node = stack.pop()
-        if node in wanted:
-            return True
-        if node not in seen:
-            seen.add(node)
-            stack.extend(p for p in node.parents if p is not None and p.rank >= oldest)
-    return False
 
 
 def kept_outside(model: nn.Module) -> dict[str, nn.Module | Tensor]:
@@ -264,16 +232,6 @@ def _inside(value: Any, place: str, depth: int) -> Iterator[tuple[str, nn.Module
     elif depth and isinstance(value, list | tuple | set):
         for i, inner in enumerate(value):
             yield from _inside(inner, f"{place}[{i}]", depth - 1)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _tensors(tuple(value.values()))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _tensors(inner)
 
 
 def _rank_now() -> int:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minires import rng
+from minires import nn, rng
 from minires.errors import DataError, MiniresError, UsageError
 from minires.files import write_whole
 from minires.models import CifarResNet, cifar_resnet
@@ -61,6 +61,14 @@ def save_checkpoint(file: str | Path, model: CifarResNet, **about: Any) -> Path:
             f"save_checkpoint: a {type(model).__name__} does not know how it was built; it takes "
             "the networks of models.cifar_resnet. For others save state_dict() with numpy.savez."
         )
+    for name in about.keys() & {"format", "options"}:
+        raise UsageError(f"save_checkpoint: {name!r} is written by save_checkpoint itself.")
+    for name, block in model.named_modules():
+        if isinstance(block, nn.ResidualBlock) and block.skip_scale != 1:
+            raise UsageError(
+                f"save_checkpoint: the skip_scale of {name} is {block.skip_scale}, and a file does "
+                "not hold it: save the network itself, and scale it again by models.twin."
+            )
     try:
         text = json.dumps({"format": FORMAT, **about, "options": options}, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -98,6 +106,8 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
         if name.startswith(_WEIGHTS)
     }
     model = _built(file, about["options"])
+    if any(array.dtype == np.float64 for array in weights.values()):
+        model.to("float64")
     try:
         model.load_state_dict(weights)
     except MiniresError as error:

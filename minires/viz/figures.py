@@ -13,16 +13,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.viz import style
-from minires.viz.groups import Band, Group, Run, as_float, group_runs, lr_drops, stage_bounds
+from minires.viz.groups import (
+    Band,
+    Group,
+    Run,
+    as_float,
+    floats,
+    group_runs,
+    lr_drops,
+    positive,
+    stage_bounds,
+)
 from minires.viz.labels import (
     drops_note,
     end_labels,
     epoch_ticks,
     label_log_axis,
     label_width,
+    legend_above,
     mark_stages,
+    name_blocks,
+    names_height,
     note,
     panel_grid,
+    remark_below,
     seeds_note,
 )
 from minires.viz.words import describe_curves, describe_flow, describe_ledger
@@ -98,13 +112,8 @@ def training_curves(runs: Iterable[Run]) -> Figure:
             end_labels(axes, groups, [colors[g.depth] for g in groups], ends[key], texts[key])
             if not any(math.isfinite(y) for _, y in ends[key]):
                 note(axes, "no finite value to draw" if groups else "no run was finished")
-        figure.text(
-            0.62 / 11.0,
-            0.035,
-            "   ".join(filter(None, (drops_note(runs), seeds_note(groups)))),
-            fontsize=8.5,
-            color=style.MUTED,
-        )
+        remarks = filter(None, (drops_note(runs), seeds_note(groups)))
+        remark_below(figure, "   ".join(remarks), 0.62)
     figure.alt = describe_curves(groups)
     return figure
 
@@ -184,7 +193,9 @@ def gradient_flow(runs: Iterable[Run]) -> Figure:
         for axes in grid[-1]:
             axes.set_xlabel("position of the block: 0 = input, 1 = output")
         handles = [
-            Line2D([], [], label=group.name, **_look(group, colors[group.depth]))
+            Line2D(
+                [], [], label=group.name, **style.kind_style(group.kind).look(colors[group.depth])
+            )
             for group in _by_column(groups)
         ]
         if handles:
@@ -198,13 +209,7 @@ def gradient_flow(runs: Iterable[Run]) -> Figure:
                 columnspacing=2.2,
             )
         remark = "The gradient travels from right to left."
-        figure.text(
-            1.0 / 11.0,
-            0.12 / height,
-            "   ".join(filter(None, (remark, seeds_note(groups)))),
-            fontsize=8.5,
-            color=style.MUTED,
-        )
+        remark_below(figure, "   ".join(filter(None, (remark, seeds_note(groups)))), 1.0)
     figure.alt = describe_flow(groups)
     return figure
 
@@ -224,14 +229,13 @@ def ledger_figure(data: Mapping[str, Any]) -> Figure:
 
     blocks = list(data.get("blocks") or ())
     column = {
-        key: np.array([as_float(block.get(key)) for block in blocks], dtype=float)
+        key: floats(block.get(key) for block in blocks)
         for key in ("skip_norm", "branch_norm", "share", "cosine")
     }
     has_skip = bool(np.isfinite(column["skip_norm"]).any())
     names = [str(block.get("name", i)) for i, block in enumerate(blocks)]
-    upright = len(names) <= 12 and max(map(len, names), default=0) <= 9
     width = min(max(7.0, 2.0 + 0.8 * len(names)), 11.0)
-    foot = 0.6 if upright else 0.62 + 0.075 * max(map(len, names), default=0)
+    foot = names_height(names, width - 1.15)
     heights = (2.3, 1.25, 1.25) if has_skip else (2.3,)
     height = 0.78 + sum(heights) + 0.3 * (len(heights) - 1) + foot
     with style.context():
@@ -254,24 +258,9 @@ def ledger_figure(data: Mapping[str, Any]) -> Figure:
             panels[1].set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1], ylabel="share over\nthe skip")
             panels[2].axhline(0, color=style.RULE, linewidth=1.2, zorder=1)
             panels[2].set(ylim=(-1.06, 1.06), yticks=[-1, 0, 1], ylabel="cosine of\nskip, branch")
-        step = math.ceil(len(names) / 40) or 1
-        for axes in panels:
-            axes.set_xlim(-0.6, max(len(names), 1) - 0.4)
-            axes.set_xticks(range(0, len(names), step), labels=[])
-        panels[-1].set_xticklabels(names[::step], rotation=0 if upright else 90)
-        panels[-1].set_xlabel("block, from input to output")
+        name_blocks(panels, names)
     figure.alt = describe_ledger(data)
     return figure
-
-
-def _look(group: Group, color: str) -> dict[str, Any]:
-    kind = style.kind_style(group.kind)
-    return {
-        "color": color,
-        "linestyle": kind.linestyle,
-        "marker": kind.marker,
-        "markerfacecolor": "white" if kind.hollow else color,
-    }
 
 
 def _draw_group(axes: Axes, group: Group, curve: Band, color: str, *, blocks: bool = False) -> None:
@@ -284,7 +273,7 @@ def _draw_group(axes: Axes, group: Group, curve: Band, color: str, *, blocks: bo
         label=group.name,
         markevery=max(every, 1),
         zorder=3,
-        **_look(group, color),
+        **style.kind_style(group.kind).look(color),
     )
     if curve.seeds > 1:
         axes.fill_between(
@@ -317,7 +306,7 @@ def _end_text(group: Group, end: tuple[float, float]) -> str:
 
 def _positive(curve: Band) -> Band:
     """The same band with what a logarithmic axis cannot show left out."""
-    mean, low, high = (np.where(v > 0, v, np.nan) for v in (curve.mean, curve.low, curve.high))
+    mean, low, high = map(positive, (curve.mean, curve.low, curve.high))
     return Band(curve.x, mean, low, high, curve.seeds)
 
 
@@ -344,8 +333,8 @@ def _draw_norms(axes: Axes, skip: np.ndarray, branch: np.ndarray, has_skip: bool
     from matplotlib.patches import Patch
 
     both = np.concatenate([skip, branch])
-    positive = both[np.isfinite(both) & (both > 0)]
-    wide = len(positive) > 0 and positive.max() > 50 * positive.min()
+    shown = both[np.isfinite(positive(both))]
+    wide = len(shown) > 0 and shown.max() > 50 * shown.min()
     series = [(branch, 0.0, style.BRANCH_COLOR, "", "o", "branch (the only way back)")]
     if has_skip:
         series = [
@@ -356,8 +345,9 @@ def _draw_norms(axes: Axes, skip: np.ndarray, branch: np.ndarray, has_skip: bool
     for values, shift, color, hatch, marker, label in series:
         places = np.arange(len(values))
         if wide:
-            shown = np.where(values > 0, values, np.nan)
-            handles += axes.plot(places, shown, marker, color=color, label=label, markersize=6)
+            handles += axes.plot(
+                places, positive(values), marker, color=color, label=label, markersize=6
+            )
         else:
             width = 0.38 if has_skip else 0.6
             look: dict[str, Any] = {
@@ -372,9 +362,7 @@ def _draw_norms(axes: Axes, skip: np.ndarray, branch: np.ndarray, has_skip: bool
         axes.set_yscale("log")
         label_log_axis([axes], [Band(places, branch, both, both, 1)])
     axes.set_ylabel("norm of the gradient" + ("\n(logarithmic)" if wide else ""))
-    if not len(positive):
+    if not len(shown):
         axes.set_ylim(0, 1)
         note(axes, "no positive finite value to draw")
-    axes.legend(
-        handles=handles, ncols=2, loc="lower left", bbox_to_anchor=(-0.012, 1.0), borderaxespad=0.2
-    )
+    legend_above(axes, handles=handles, ncols=2)

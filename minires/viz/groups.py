@@ -17,7 +17,20 @@ import numpy as np
 
 from minires.viz.style import kind_style
 
-__all__ = ["Band", "Group", "Run", "band", "finite_mean", "group_runs", "lr_drops", "stage_bounds"]
+__all__ = [
+    "Band",
+    "Group",
+    "Run",
+    "as_float",
+    "band",
+    "common_stages",
+    "finite_mean",
+    "floats",
+    "group_runs",
+    "lr_drops",
+    "positive",
+    "stage_bounds",
+]
 
 Run = Mapping[str, Any]
 
@@ -68,6 +81,24 @@ def band(x: Sequence[float] | np.ndarray, rows: Iterable[Sequence[float | None]]
 def as_float(value: Any) -> float:
     """A number as a float, and anything that was not measured as ``nan``."""
     return math.nan if value is None else float(value)
+
+
+def floats(values: Iterable[Any] | None) -> np.ndarray:
+    """Numbers as an array (n,), with ``nan`` for those that were not measured.
+
+    >>> floats([1, None]).tolist(), floats(None).shape
+    ([1.0, nan], (0,))
+    """
+    return np.array([as_float(value) for value in values or ()], dtype=float)
+
+
+def positive(values: np.ndarray) -> np.ndarray:
+    """What a logarithmic axis can show; ``nan`` for the rest.
+
+    >>> positive(np.array([2.0, 0.0, -1.0, np.inf])).tolist()
+    [2.0, nan, nan, nan]
+    """
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
 def finite_mean(values: Iterable[Any]) -> float:
@@ -160,11 +191,23 @@ def lr_drops(runs: Iterable[Run]) -> list[tuple[int, float]]:
 
 def stage_bounds(groups: Iterable[Group]) -> list[float]:
     """Where the stages (``layer1``, ``layer2``, ...) meet, if all networks agree on it."""
+    flows = [
+        (run.get("gradient_flow") or {}).get("initial") or {}
+        for group in groups
+        for run in group.runs
+    ]
+    return common_stages(flow.get("block") or () for flow in flows)
+
+
+def common_stages(networks: Iterable[Sequence[Any]]) -> list[float]:
+    """The same of the names of the blocks of each network.
+
+    >>> common_stages([["layer1.0", "layer2.0"], ["layer1.0", "layer1.1", "layer2.0", "layer2.1"]])
+    [0.5]
+    """
     found = set()
-    for group in groups:
-        for run in group.runs:
-            flow = (run.get("gradient_flow") or {}).get("initial") or {}
-            stages = [str(name).partition(".")[0] for name in flow.get("block") or ()]
-            changes = [i / len(stages) for i in range(1, len(stages)) if stages[i] != stages[i - 1]]
-            found.add(tuple(round(place, 6) for place in changes))
+    for names in networks:
+        stages = [str(name).partition(".")[0] for name in names]
+        ends = [i / len(stages) for i in range(1, len(stages)) if stages[i] != stages[i - 1]]
+        found.add(tuple(round(place, 6) for place in ends))
     return list(found.pop()) if len(found) == 1 else []

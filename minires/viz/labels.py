@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,9 +22,14 @@ __all__ = [
     "epoch_ticks",
     "label_log_axis",
     "label_width",
+    "legend_above",
     "mark_stages",
+    "name_blocks",
+    "names_height",
     "note",
     "panel_grid",
+    "power_text",
+    "remark_below",
     "seeds_note",
     "spread",
 ]
@@ -148,16 +153,13 @@ def end_labels(
         axes.plot(
             [1.0 + 0.18 * inch_x, 1.0 + 0.34 * inch_x, 1.0 + 0.5 * inch_x],
             [place] * 3,
-            color=color,
-            linestyle=kind.linestyle,
             linewidth=1.6,
-            marker=kind.marker,
             markevery=[1],
             markersize=4,
-            markerfacecolor="white" if kind.hollow else color,
             transform=axes.transAxes,
             clip_on=False,
             label="_key",
+            **kind.look(color),
         )
         axes.text(
             1.0 + 0.57 * inch_x,
@@ -232,6 +234,42 @@ def note(axes: Axes, text: str) -> None:
         color=style.MUTED,
         style="italic",
     )
+
+
+def names_height(names: Sequence[str], width: float) -> float:
+    """Inches that the names of blocks and the label take below a panel of ``width`` inches."""
+    longest = max(map(len, names), default=0)
+    return 0.62 if _upright(names, width) else 0.62 + 0.075 * longest
+
+
+def name_blocks(
+    panels: Sequence[Axes], names: Sequence[str], label: str = "block, from input to output"
+) -> None:
+    """A place for each block on the horizontal axis, named below the last panel."""
+    width = float(panels[-1].bbox.width) / panels[-1].figure.dpi
+    step = math.ceil(len(names) * 0.16 / width) or 1
+    for axes in panels:
+        axes.set_xlim(-0.6, max(len(names), 1) - 0.4)
+        axes.set_xticks(range(0, len(names), step), labels=[])
+    panels[-1].set_xticklabels(names[::step], rotation=0 if _upright(names, width) else 90)
+    panels[-1].set_xlabel(label)
+
+
+def _upright(names: Sequence[str], width: float) -> bool:
+    """Whether the names have room beside each other."""
+    return len(names) * (0.12 + 0.08 * max(map(len, names), default=0)) <= width
+
+
+def legend_above(axes: Axes, **options: Any) -> None:
+    """A legend between a panel and its title, which needs ``pad=24`` for one line of it."""
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.012, 1.0)}
+    axes.legend(borderaxespad=0.2, **place | options)
+
+
+def remark_below(figure: Figure, text: str, left: float) -> None:
+    """A remark at the foot of a figure, ``left`` inches from its edge."""
+    width, height = figure.get_size_inches()
+    figure.text(left / width, 0.1 / height, text, fontsize=8.5, color=style.MUTED)
 
 
 def seeds_note(groups: Sequence[Group]) -> str:

@@ -26,7 +26,7 @@ from minires.viz.words import describe_curves, describe_flow, findings, joined
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["compare_report", "figure_png", "figure_svg"]
+__all__ = ["compare_report", "figure_html", "figure_png", "figure_svg"]
 
 _PNG_DPI = 160
 _LARGEST_SVG = 500_000
@@ -81,6 +81,15 @@ def figure_svg(fig: Figure, prefix: str) -> str:
     text = text.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
     # A universal rule inside one SVG would reach every element of the page around it.
     return text.replace("*{", f"#{prefix} *{{").replace("<svg ", f'<svg id="{prefix}" ', 1)
+
+
+def figure_html(figure: Figure, prefix: str, alt: str) -> str:
+    """The figure as an element of a page: an SVG, or a PNG where that would be too large."""
+    svg = figure_svg(figure, prefix)
+    if len(svg) < _LARGEST_SVG:
+        return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+    png = base64.b64encode(figure_png(figure)).decode("ascii")
+    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{png}">'
 
 
 def compare_report(results: Mapping[str, Any]) -> str:
@@ -162,15 +171,9 @@ def _body(
 
 
 def _figure(figure: Figure, name: str, label: str, alt: str, reading: str) -> str:
-    svg = figure_svg(figure, name)
-    if len(svg) < _LARGEST_SVG:
-        picture = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
-    else:
-        data = base64.b64encode(figure_png(figure)).decode("ascii")
-        picture = f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
     return (
         f'<figure><div class="card" tabindex="0" role="group" aria-label="{escape(label)}">'
-        f"{picture}</div>"
+        f"{figure_html(figure, name, alt)}</div>"
         f"<figcaption><strong>How to read it.</strong> {escape(reading)}</figcaption></figure>"
     )
 

@@ -2,7 +2,8 @@
 
 The colours go from light to dark as networks get deeper, so that depth can be read off a grey
 copy as well, and neighbours differ in hue for readers with any of the three common colour-vision
-deficiencies.  Kinds never rest on colour: each has its own dashes and its own marker.
+deficiencies.  Kinds never rest on colour: each has its own dashes and its own marker.  In figures
+without depths a plain network has the colour of branches, and one with skips that of skips.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["KindStyle", "context", "depth_colors", "kind_style"]
+__all__ = ["KindStyle", "context", "depth_colors", "kind_color", "kind_style"]
 
 INK = "#1f2430"
 MUTED = "#5b6270"
@@ -46,6 +48,15 @@ class KindStyle:
     hollow: bool
     order: int
 
+    def look(self, color: str) -> dict[str, Any]:
+        """What matplotlib is to be told of a line in this style."""
+        return {
+            "color": color,
+            "linestyle": self.linestyle,
+            "marker": self.marker,
+            "markerfacecolor": "white" if self.hollow else color,
+        }
+
 
 _KINDS = {
     "plain": KindStyle("--", "o", True, 0),
@@ -53,6 +64,9 @@ _KINDS = {
     "preact": KindStyle("-.", "^", False, 2),
 }
 _OTHER_KIND = KindStyle(":", "D", True, 3)
+
+# Where no depth is shown a kind has a colour of its own: that of the way its gradient takes.
+_KIND_COLORS = {"plain": BRANCH_COLOR, "residual": SKIP_COLOR}
 
 
 def kind_style(kind: str) -> KindStyle:
@@ -62,6 +76,15 @@ def kind_style(kind: str) -> KindStyle:
     ('--', '-')
     """
     return _KINDS.get(kind, _OTHER_KIND)
+
+
+def kind_color(kind: str) -> str:
+    """The colour of a kind of network in a figure whose colours do not stand for depths.
+
+    >>> kind_color("plain") == BRANCH_COLOR, kind_color("residual") == SKIP_COLOR
+    (True, True)
+    """
+    return _KIND_COLORS.get(kind, MUTED)
 
 
 def depth_colors(depths: Iterable[int]) -> dict[int, str]:

@@ -660,17 +660,6 @@ def test_what_is_no_sick_model_but_bad_use_is_an_error() -> None:
         check_model(build(), x)
 
 
-@pytest.mark.parametrize("training", [None, True, False], ids=["mixed", "training", "evaluation"])
-def test_a_check_leaves_everything_as_it_was(training: bool | None) -> None:
-    model = make_model()
-    if training is not None:
-        model.train(training)
-    before = picture(model)
-    result = check_model(model, *make_batch())
-    same(before, picture(model))
-    assert result.mode == {None: "mixed", True: "training", False: "evaluation"}[training]
-
-
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 def test_a_block_that_fails_half_way_leaves_everything_as_it_was(nth: int) -> None:
     block = FailsLater(nth)

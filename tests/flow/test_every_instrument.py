@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +13,11 @@ import pytest
 import minires as mr
 import minires.functional as F
 from minires import flow, nn
+from minires.autograd import guard
 from minires.bench.sides.minires_side import ResNet18
 from minires.result import Result
 from tests.flow.test_bad_use import INSTRUMENTS
-from tests.flow.test_trace import Oops, make_batch, make_model, picture, same
+from tests.flow.test_trace import Oops, failing_loss, make_batch, make_model, picture, same
 
 
 def train_recorded(model: Any, x: Any, y: Any) -> Result:
@@ -49,14 +51,49 @@ def test_every_instrument_of_the_package_is_tested_here() -> None:
     assert set(RUN) == functions | {"Recorder"}
 
 
+# With options that make an instrument do more to the model than it does by default.
+THOROUGH: dict[str, Callable[[Any, Any, Any], Result]] = {
+    **RUN,
+    "dial, trained": lambda m, x, y: flow.dial(m, (x, y), (0, 1), train_epochs=1),
+    "backward_lesion, noisy": lambda m, x, y: flow.backward_lesion(m, x, y, skip=0.5, noise=0.3),
+    "landscape, a map": lambda m, x, y: flow.landscape(m, x, y, points=3, dimensions=2),
+    "jacobian_lens, lanczos": lambda m, x, y: flow.jacobian_lens(m, x, method="lanczos"),
+    "jacobian_lens, float64": lambda m, x, y: flow.jacobian_lens(m, x, dtype="float64"),
+}
+
+
 @pytest.mark.parametrize("training", [None, True, False], ids=["mixed", "training", "evaluation"])
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", THOROUGH)
 def test_an_instrument_leaves_everything_as_it_was(name: str, training: bool | None) -> None:
     model = make_model()
     if training is not None:
         model.train(training)
     before = picture(model)
-    RUN[name](model, *make_batch())
+    found = THOROUGH[name](model, *make_batch())
+    same(before, picture(model))
+    mode = {None: "mixed", True: "training", False: "evaluation"}[training]
+    assert getattr(found, "mode", mode) == mode
+
+
+@pytest.mark.parametrize("name", THOROUGH)
+def test_the_graphs_of_an_instrument_are_gone_when_it_returns(name: str) -> None:
+    model = make_model()
+    gc.collect()
+    before = len(guard._records)
+    gc.disable()
+    try:
+        THOROUGH[name](model, *make_batch())
+        assert len(guard._records) == before  # no array is held, and none is read-only
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("name", [n for n, i in INSTRUMENTS.items() if i.loss])
+def test_a_loss_that_fails_leaves_everything_as_it_was(name: str) -> None:
+    model = make_model()
+    before = picture(model)
+    with pytest.raises(Oops):
+        INSTRUMENTS[name].run(model, *make_batch(), loss=failing_loss)
     same(before, picture(model))
 
 

@@ -13,7 +13,7 @@ import minires.functional as F
 from minires import nn
 from minires.errors import ContractError, ShapeError, UsageError
 from minires.flow.hessian import hessian_eigenvalue
-from tests.flow.test_trace import Oops, failing_loss, make_batch, make_model, picture, same
+from tests.flow.test_trace import Oops, make_batch, picture, same
 
 
 class Quadratic(nn.Module):
@@ -207,19 +207,6 @@ def test_it_runs_where_gradients_are_switched_off() -> None:
     expected = hessian_eigenvalue(build(), *batch())
     with mr.no_grad():
         assert hessian_eigenvalue(build(), *batch()).value == expected.value
-
-
-@pytest.mark.parametrize("training", [None, True, False], ids=["mixed", "training", "evaluation"])
-def test_it_leaves_everything_as_it_was(training: bool | None) -> None:
-    model = make_model()
-    if training is not None:
-        model.train(training)
-    before = picture(model)
-    hessian_eigenvalue(model, *make_batch(), steps=5)
-    same(before, picture(model))
-    with pytest.raises(Oops):
-        hessian_eigenvalue(model, *make_batch(), loss=failing_loss)
-    same(before, picture(model))
 
 
 def test_a_product_that_fails_half_way_leaves_everything_as_it_was() -> None:

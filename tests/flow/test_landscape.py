@@ -258,17 +258,6 @@ def test_another_seed_gives_other_directions_and_the_same_one_the_same_bits() ->
     assert first.slopes == again.slopes != other.slopes
 
 
-@pytest.mark.parametrize("training", [None, True, False], ids=["mixed", "training", "evaluation"])
-def test_a_landscape_leaves_everything_as_it_was(training: bool | None) -> None:
-    model = make_model()
-    if training is not None:
-        model.train(training)
-    before = picture(model)
-    found = landscape(model, *make_batch(), points=3, dimensions=2)
-    assert found.mode == {None: "mixed", True: "training", False: "evaluation"}[training]
-    same(before, picture(model))
-
-
 @pytest.mark.parametrize("nth", [1, 2, 9, 11, 13])
 def test_a_loss_that_fails_half_way_leaves_everything_as_it_was(nth: int) -> None:
     """Of 13: one with a gradient, eight for its check, three of the grid, one at the end."""

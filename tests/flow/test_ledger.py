@@ -354,16 +354,19 @@ def test_a_block_used_twice_has_an_entry_for_each_use() -> None:
     assert far(first.branch, second.branch) > 0.1
 
 
+class Ignoring(nn.Module):
+    """Two blocks, and the output does not depend on the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dead, self.live = Dense(6), Dense(6)
+
+    def forward(self, x: Any) -> Any:
+        self.dead(x)
+        return self.live(x)
+
+
 def test_a_block_on_which_the_loss_does_not_depend_gets_zeros() -> None:
-    class Ignoring(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.dead, self.live = Dense(6), Dense(6)
-
-        def forward(self, x: Any) -> Any:
-            self.dead(x)
-            return self.live(x)
-
     mr.manual_seed(2)
     dead, live = ledger(Ignoring().to("float64"), *dense_batch()).blocks
     assert not dead.skip.any()
@@ -680,3 +683,31 @@ def test_the_caption_does_not_call_a_failed_check_a_success() -> None:
     assert found.max_error > 1e-3
     assert "does not compute the same twice" in found.caption()
     assert "equals" not in found.caption()
+
+
+def test_the_caption_does_not_take_a_residual_network_without_gradient_for_a_plain_one() -> None:
+    mr.manual_seed(2)
+    plain = Dense(6)
+    plain.shortcut = None
+    model = nn.Sequential(Dense(6), plain, Dense(6)).to("float64")
+    x, y = dense_batch()
+    text = ledger(model, x, y, loss=lambda out, target: 0 * out.sum()).caption()
+    assert text.startswith("3 blocks (1 of them plain): no gradient is left at the forks")
+    assert ledger(model, x, y).caption().startswith("3 blocks (1 of them plain): ")
+
+
+def test_a_block_that_no_gradient_leads_out_of_is_told_where_it_is_cut_off() -> None:
+    class CutOff(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.block = nn.Linear(6, 6), Dense(6)
+
+        def forward(self, x: Any) -> Any:
+            return self.block(self.stem(x).detach())
+
+    x, y = dense_batch()
+    for name in ("ledger", "path_spectrum", "sample_paths", "backward_lesion"):
+        with pytest.raises(ContractError, match=r"block 'block' is given a tensor .* detach"):
+            getattr(mr.flow, name)(CutOff().to("float64"), x, y)
+    with pytest.raises(ContractError, match="dial: block 'block' is given a tensor"):
+        mr.flow.dial(CutOff().to("float64"), (x, y))

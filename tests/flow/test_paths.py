@@ -16,7 +16,7 @@ from minires.errors import ContractError, UsageError
 from minires.flow import paths as module
 from minires.flow.paths import sample_paths
 from minires.flow.spectrum import path_spectrum
-from tests.flow.test_spectrum import Nested, along_one_path, batch, four_blocks
+from tests.flow.test_spectrum import Dense, Nested, Towers, along_one_path, batch, four_blocks
 from tests.flow.test_trace import Oops, failing_loss, make_batch, make_model, picture, same
 
 
@@ -114,6 +114,36 @@ def test_bad_use_is_refused() -> None:
     nested = nn.Sequential(nn.Linear(6, 6), Nested(6))
     with pytest.raises(ContractError, match="a Dense runs inside the branch of another"):
         sample_paths(nested, np.ones((2, 6), np.float32), np.array([0, 1]))
+    with pytest.raises(UsageError, match="lengths is empty"):
+        sample_paths(model, *batch(), lengths=[])
+    with pytest.raises(UsageError, match="samples must be"):
+        sample_paths(model, *batch(), samples=2.5)
+
+
+@pytest.mark.parametrize("kind", ["two towers", "second head", "long skip"])
+def test_blocks_that_are_not_in_a_row_have_no_single_paths_to_draw(kind: str) -> None:
+    model, x, y = Towers(kind), np.ones((2, 6), np.float32), np.array([0, 1])
+    with pytest.raises(ContractError, match="do not stand in a row"):
+        sample_paths(model, x, y)
+    assert sample_paths(model, x, y, block=3).counts == (1, 1)
+
+
+def test_the_caption_says_what_the_numbers_bear_out() -> None:
+    draw = np.random.default_rng(0)
+
+    class Restless(Dense):
+        def branch(self, u: Any) -> Any:
+            return super().branch(u) * float(draw.uniform(0.5, 2.0))
+
+    mr.manual_seed(1)
+    x, y = draw.standard_normal((4, 6)), draw.integers(0, 6, 4)
+    found = sample_paths(nn.Sequential(Restless(6), Dense(6)).to("float64"), x, y)
+    assert found.max_error > 1e-3
+    assert "does not compute the same twice" in found.caption()
+    still = nn.Sequential(Dense(6), Dense(6)).to("float64")
+    nothing = sample_paths(still, x, y, lambda out, target: 0 * out.sum()).caption()
+    assert "no gradient is left" in nothing
+    assert "middle half" not in nothing
 
 
 def test_the_plain_data_are_json_and_the_figure_is_drawn() -> None:

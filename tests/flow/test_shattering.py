@@ -251,16 +251,6 @@ def test_batch_norm_without_running_statistics_is_held_too() -> None:
 # --- no trace, and bad use ---
 
 
-@pytest.mark.parametrize("training", [None, True, False])
-def test_it_leaves_everything_as_it_was(training: bool | None) -> None:
-    model = make_model()
-    if training is not None:
-        model.train(training)
-    before = picture(model)
-    shattering(model, make_batch()[0], points=8, outputs=2)
-    same(before, picture(model))
-
-
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 def test_a_failure_half_way_leaves_everything_as_it_was(nth: int) -> None:
     model, calls = make_model(), []

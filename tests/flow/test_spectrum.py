@@ -272,14 +272,6 @@ def test_the_table_and_the_plain_data_hold_the_numbers() -> None:
     assert "<svg" in found._repr_html_()
 
 
-def test_it_leaves_no_trace() -> None:
-    for training in (True, False):
-        model = make_model().train(training)
-        before = picture(model)
-        path_spectrum(model, *make_batch())
-        same(before, picture(model))
-
-
 def test_it_leaves_no_trace_when_it_fails() -> None:
     model = make_model()
     before = picture(model)
@@ -308,3 +300,66 @@ def test_counts_are_those_of_all_subsets() -> None:
     """A hand count for the four blocks, of which none is nested."""
     counts = path_spectrum(four_blocks("post-activation", "A"), *batch()).counts
     assert counts == tuple(len(list(combinations(range(4), k))) for k in range(5))
+
+
+class Towers(nn.Module):
+    """Blocks that do not all stand in one row."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+        self.blocks = nn.ModuleList(Dense(6) for _ in range(4))
+
+    def forward(self, x: Any) -> Any:
+        a, b, c, d = self.blocks
+        if self.kind == "two towers":
+            return b(a(x)) + d(c(x))
+        middle = b(a(x))
+        return d(c(middle)) + (middle if self.kind == "second head" else x)
+
+
+class OnTheShortcut(nn.ResidualBlock):
+    def __init__(self, width: int):
+        super().__init__()
+        self.branch, self.shortcut = nn.Linear(width, width), Dense(width)
+
+
+@pytest.mark.parametrize("kind", ["two towers", "second head", "long skip"])
+def test_paths_are_not_counted_as_if_in_a_row_where_blocks_are_not(kind: str) -> None:
+    mr.manual_seed(1)
+    draw = np.random.default_rng(0)
+    model = Towers(kind).to("float64")
+    found = path_spectrum(model, draw.standard_normal((4, 6)), draw.integers(0, 6, 4))
+    assert found.counts is None
+    assert found.max_error < 1e-12
+    assert found.blocks[2].counts == ((1, 2, 1) if kind == "long skip" else None)
+    assert found.blocks[3].counts == (1, 1)  # from there on there is one row
+
+
+def test_blocks_on_the_shortcut_of_another_are_counted_there() -> None:
+    mr.manual_seed(1)
+    draw = np.random.default_rng(0)
+    model = nn.Sequential(OnTheShortcut(6), Dense(6)).to("float64")
+    found = path_spectrum(model, draw.standard_normal((4, 6)), draw.integers(0, 6, 4))
+    assert (found.lengths, found.counts) == ((0, 1, 2), (1, 3, 2))  # (t + (1 + t)) (1 + t)
+
+
+def test_the_caption_does_not_call_a_failed_check_a_success() -> None:
+    draw = np.random.default_rng(0)
+
+    class Restless(Dense):
+        def branch(self, u: Any) -> Any:
+            return super().branch(u) * float(draw.uniform(0.5, 2.0))
+
+    mr.manual_seed(1)
+    model = nn.Sequential(Restless(6), Dense(6)).to("float64")
+    found = path_spectrum(model, draw.standard_normal((4, 6)), draw.integers(0, 6, 4))
+    assert found.max_error > 1e-3
+    assert "does not compute the same twice" in found.caption()
+
+
+def test_where_no_gradient_is_left_no_paths_are_said_to_carry_it() -> None:
+    found = path_spectrum(
+        four_blocks("post-activation", "A"), *batch(), loss=lambda o, t: 0 * o.sum()
+    )
+    assert "paths through" not in found.caption()

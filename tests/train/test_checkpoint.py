@@ -135,3 +135,25 @@ def test_a_flipped_byte_in_the_weights_is_noticed(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No such file"):
         load_checkpoint(tmp_path / "none.npz")
+
+
+def test_a_network_in_float64_comes_back_in_float64(tmp_path: Path) -> None:
+    model = mr.models.cifar_resnet(8, width=2).to("float64")
+    model.conv1.weight.data[...] = 1 / 3  # float32 cannot hold it
+    found = load_checkpoint(save_checkpoint(tmp_path / "a.npz", model)).model
+    for name, array in model.state_dict().items():
+        assert found.state_dict()[name].dtype == array.dtype, name
+        assert found.state_dict()[name].tobytes() == array.tobytes(), name
+
+
+def test_a_twin_whose_skips_are_scaled_is_not_saved_as_one_whose_are_not(tmp_path: Path) -> None:
+    scaled = mr.models.twin(mr.models.cifar_resnet(8, width=2), 0.5)
+    with pytest.raises(UsageError, match=r"skip_scale of layer1\.0 is 0\.5"):
+        save_checkpoint(tmp_path / "a.npz", scaled)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["format", "options"])
+def test_a_note_cannot_take_the_place_of_what_the_file_needs(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"{name!r} is written by save_checkpoint itself"):
+        save_checkpoint(tmp_path / "a.npz", mr.models.cifar_resnet(8, width=2), **{name: "mine"})

@@ -47,6 +47,12 @@ def edges(svg: str) -> list[dict[str, str]]:
     return [dict(re.findall(r'([\w-]+)="([^"]*)"', tag)) for tag in tags]
 
 
+@pytest.fixture(scope="module")
+def html() -> str:
+    """The page of the results as they are by default."""
+    return flow_page(make_results())
+
+
 CASES: dict[str, dict[str, Any]] = {
     "default": {},
     "small": {"depth": 8},
@@ -76,8 +82,7 @@ def test_the_page_is_well_formed_and_needs_nothing_beside_it(case: str) -> None:
         assert section["aria-labelledby"] in page.ids
 
 
-def test_the_policy_allows_the_one_script_by_its_hash_and_no_request() -> None:
-    html = flow_page(make_results())
+def test_the_policy_allows_the_one_script_by_its_hash_and_no_request(html: str) -> None:
     (script,) = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = next(m for m in Page(html).all("meta") if "http-equiv" in m)
@@ -88,9 +93,8 @@ def test_the_policy_allows_the_one_script_by_its_hash_and_no_request() -> None:
     assert "default-src 'none'; img-src" in PAGE  # the other report stays without script
 
 
-def test_script_and_style_are_files_of_the_package() -> None:
+def test_script_and_style_are_files_of_the_package(html: str) -> None:
     folder = resources.files("minires.viz.flowpage")
-    html = flow_page(make_results(8))
     for name in ("flow.js", "flow.css"):
         text = folder.joinpath(name).read_text("utf-8")
         assert text
@@ -198,9 +202,8 @@ def test_what_is_zero_or_missing_is_dotted_and_null_and_breaks_nothing() -> None
     Page(html)
 
 
-def test_the_script_gets_every_number_of_every_view() -> None:
-    results = make_results()
-    data = embedded(flow_page(results))
+def test_the_script_gets_every_number_of_every_view(html: str) -> None:
+    results, data = make_results(), embedded(html)
     assert list(data["views"]) == ["initial", "trained", "training"]
     assert [moment["step"] for moment in data["views"]["training"]] == [0, 10, 20]
     for n, network in enumerate(results["networks"]):
@@ -230,9 +233,8 @@ def test_numbers_are_matched_to_blocks_by_name_and_steps_by_number() -> None:
     assert data["training"][3]["networks"][0]["loss"] is None
 
 
-def test_tables_without_script_hold_every_block_of_both_moments() -> None:
+def test_tables_without_script_hold_every_block_of_both_moments(html: str) -> None:
     results = make_results()
-    html = flow_page(results)
     for network in results["networks"]:
         for moment, words in (("initial", "at initialisation"), ("trained", "after training")):
             caption = f"<caption>{network['name']}, {words}</caption>"
@@ -250,9 +252,8 @@ def test_tables_without_script_hold_every_block_of_both_moments() -> None:
     assert "<noscript>" in html
 
 
-def test_sentences_hold_the_numbers_of_this_run() -> None:
-    results = make_results()
-    text = unescape(flow_page(results))
+def test_sentences_hold_the_numbers_of_this_run(html: str) -> None:
+    results, text = make_results(), unescape(html)
     grown = [1.3**8, 1.05**8]
     assert (
         "At initialisation, on its way back, the norm of the gradient goes from 0.040 at the last "
@@ -345,7 +346,7 @@ def test_captions_failures_and_an_interruption_are_told() -> None:
 def test_a_figure_that_would_be_too_large_becomes_a_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("minires.viz.flowpage.instruments._LARGEST_SVG", 10)
+    monkeypatch.setattr("minires.viz.report._LARGEST_SVG", 10)
     html = flow_page(make_results(8, steps=0))
     pictures = Page(html).all("img")
     assert len(pictures) == 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ import pytest
 
 from minires.viz.flowpage import flow_page
 from tests.viz.flow_results import make_results
-from tests.viz.test_report_browser import ARGUMENTS, NAMES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -20,18 +18,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 PAGE_WIDER_THAN_WINDOW = "document.documentElement.scrollWidth - window.innerWidth"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the path")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +32,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 @pytest.fixture
-def page(chromium: Browser, files: dict[int, Path]) -> Iterator[Page]:
+def page(browser: Browser, files: dict[int, Path]) -> Iterator[Page]:
     """The page of the small network, opened; any word in the console fails the test."""
-    page = chromium.new_page(viewport={"width": 1200, "height": 900})
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
     complaints = listen(page)
     page.goto(files[20].as_uri())
     yield page
@@ -94,9 +80,9 @@ def entry(network: int, moment: str, block: int) -> dict[str, Any]:
     [("light", 1200, 20), ("dark", 375, 20), ("dark", 1200, 110), ("light", 375, 110)],
 )
 def test_the_page_opens_whole_and_quiet(
-    chromium: Browser, files: dict[int, Path], scheme: Any, width: int, depth: int
+    browser: Browser, files: dict[int, Path], scheme: Any, width: int, depth: int
 ) -> None:
-    page = chromium.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
     try:
         complaints = listen(page)
         requests: list[str] = []
@@ -200,9 +186,9 @@ def test_the_slider_of_steps_redraws_with_the_widths_that_python_gives(page: Pag
 
 
 def test_walking_back_plays_block_by_block_and_pauses(
-    chromium: Browser, files: dict[int, Path]
+    browser: Browser, files: dict[int, Path]
 ) -> None:
-    page = chromium.new_page(reduced_motion="reduce")
+    page = browser.new_page(reduced_motion="reduce")
     try:
         page.clock.install()
         page.goto(files[20].as_uri())
@@ -236,9 +222,9 @@ def test_a_click_on_a_block_chooses_it(page: Page) -> None:
 
 
 def test_a_narrow_drawing_scrolls_in_its_own_box_to_the_block(
-    chromium: Browser, files: dict[int, Path]
+    browser: Browser, files: dict[int, Path]
 ) -> None:
-    page = chromium.new_page(viewport={"width": 375, "height": 800}, reduced_motion="reduce")
+    page = browser.new_page(viewport={"width": 375, "height": 800}, reduced_motion="reduce")
     try:
         page.goto(files[110].as_uri())
         page.locator("#block").fill("40")
@@ -258,9 +244,9 @@ def test_a_narrow_drawing_scrolls_in_its_own_box_to_the_block(
 
 @pytest.mark.parametrize(("width", "depth"), [(1200, 20), (375, 110)])
 def test_the_text_of_the_drawing_is_large_enough_and_nothing_overlaps(
-    chromium: Browser, files: dict[int, Path], width: int, depth: int
+    browser: Browser, files: dict[int, Path], width: int, depth: int
 ) -> None:
-    page = chromium.new_page(viewport={"width": width, "height": 800})
+    page = browser.new_page(viewport={"width": width, "height": 800})
     try:
         page.goto(files[depth].as_uri())
         sizes, clashes = page.evaluate(
@@ -294,9 +280,9 @@ def test_the_text_of_the_drawing_is_large_enough_and_nothing_overlaps(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(
-    chromium: Browser, files: dict[int, Path], scheme: Any
+    browser: Browser, files: dict[int, Path], scheme: Any
 ) -> None:
-    page = chromium.new_page(color_scheme=scheme)
+    page = browser.new_page(color_scheme=scheme)
     try:
         page.goto(files[20].as_uri())
         names = (
@@ -342,9 +328,9 @@ def widen(color: str) -> str:
 
 
 def test_without_script_the_pictures_and_all_numbers_are_there(
-    chromium: Browser, files: dict[int, Path]
+    browser: Browser, files: dict[int, Path]
 ) -> None:
-    context = chromium.new_context(java_script_enabled=False)
+    context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     try:
         page.goto(files[20].as_uri())

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minires.viz.flowpage.number_tables import details, numbers_tables
 from minires.viz.flowpage.views import MOMENTS
-from minires.viz.report import figure_png, figure_svg
+from minires.viz.report import figure_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["INSTRUMENTS", "Instrument", "instrument_figure", "instrument_sections"]
-
-_LARGEST_SVG = 500_000
 
 
 class Instrument(NamedTuple):
@@ -195,12 +192,8 @@ def _picture(key: str, place: str, data: Mapping[str, Any]) -> str:
         return _notice("There is no figure for this instrument; its numbers are below.")
     try:
         figure = instrument_figure(key, data)
-        svg = figure_svg(figure, place)
-        alt = escape(getattr(figure, "alt", "") or INSTRUMENTS[key].heading)
-        if len(svg) < _LARGEST_SVG:
-            return svg.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
-        png = base64.b64encode(figure_png(figure)).decode("ascii")
-        return f'<img alt="{alt}" src="data:image/png;base64,{png}">'
+        alt = getattr(figure, "alt", "") or INSTRUMENTS[key].heading
+        return figure_html(figure, place, alt)
     except Exception as error:  # any: the other instruments are still worth their page
         return _notice(f"The figure could not be drawn ({type(error).__name__}: {error}).")
 

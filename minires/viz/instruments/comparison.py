@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.viz import style
-from minires.viz.groups import Band, as_float, finite_mean
-from minires.viz.labels import label_log_axis, mark_stages, note, panel_grid
+from minires.viz.groups import Band, common_stages, finite_mean, floats, positive
+from minires.viz.labels import (
+    label_log_axis,
+    legend_above,
+    mark_stages,
+    note,
+    panel_grid,
+    remark_below,
+)
+from minires.viz.report import figure_png
 from minires.viz.words import joined, plain_number
 
 if TYPE_CHECKING:
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["comparison_figure"]
 
-_COLORS = (style.BRANCH_COLOR, style.SKIP_COLOR)
 _WIDE = 6.2  # inches: two pictures that are wider stand below each other
 _DPI = 200
 
@@ -51,7 +58,7 @@ def _ledgers(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> Figu
     rms, share = ([_column(blocks, key) for blocks in tables] for key in ("grad_rms", "share"))
     has_share = any(np.isfinite(values).any() for values in share)
     looks = _looks(tables)
-    stages = _stages(tables)
+    stages = common_stages([block.get("name") for block in blocks] for blocks in tables)
     heights = (2.7, 1.9) if has_share else (2.7,)
     above = 0.95 if stages else 0.78
     height = above + sum(heights) + 0.45 * (len(heights) - 1) + 0.75
@@ -60,19 +67,14 @@ def _ledgers(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> Figu
         margins = dict(left=1.1, right=0.25, top=above, bottom=0.75, gap=0.0, row_gap=0.45)
         panels = [row[0] for row in panel_grid(figure, heights, 1, **margins)]
         panels[0].set_title("Gradient at the input of each block", pad=40 if stages else 26)
-        _draw(panels[0], names, [np.where(v > 0, v, np.nan) for v in rms], looks)
+        _draw(panels[0], names, list(map(positive, rms)), looks)
         panels[0].set_yscale("log")
         label_log_axis([panels[0]], [Band(v, v, v, v, 1) for v in rms])
         panels[0].set_ylabel("rms of the gradient\n(logarithmic)")
         if not any((v > 0).any() for v in rms):
             note(panels[0], "no positive finite value to draw")
-        panels[0].legend(
-            loc="lower left",
-            bbox_to_anchor=(-0.01, 1.08 if stages else 1.0),
-            ncols=2,
-            handlelength=3.4,
-            borderaxespad=0.2,
-        )
+        place = (-0.012, 1.08 if stages else 1.0)
+        legend_above(panels[0], ncols=2, handlelength=3.4, bbox_to_anchor=place)
         if has_share:
             _draw(panels[1], names, share, looks)
             panels[1].axhline(0.5, color=style.RULE, linewidth=1.2, zorder=1)
@@ -84,45 +86,28 @@ def _ledgers(names: Sequence[str], results: Sequence[Mapping[str, Any]]) -> Figu
             axes.set_xlim(0, 1)
             axes.yaxis.set_label_coords(-0.68 / (axes.get_position().width * 8.0), 0.5)
         panels[-1].set_xlabel("position of the block: 0 = input, 1 = output")
-        figure.text(
-            1.1 / 8.0,
-            0.1 / height,
-            "The gradient travels from right to left.",
-            fontsize=8.5,
-            color=style.MUTED,
-        )
+        remark_below(figure, "The gradient travels from right to left.", 1.1)
     figure.alt = _describe(names, rms, share)
     return figure
 
 
 def _column(blocks: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    values = np.array([as_float(block.get(key)) for block in blocks], dtype=float)
+    values = floats(block.get(key) for block in blocks)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def _looks(tables: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Plain dashed and hollow, residual solid; two of a kind are told apart by a second look."""
+    """A look for each kind; two networks of one kind are told apart by a second one."""
     kinds = [
         "plain" if blocks and all(b.get("kind") == "plain" for b in blocks) else "residual"
         for blocks in tables
     ]
     if kinds[0] == kinds[1]:
         kinds[1] = "preact" if kinds[1] == "residual" else "other"
-    looks = []
-    for kind, color in zip(map(style.kind_style, kinds), _COLORS, strict=True):
-        look = {"color": color, "linestyle": kind.linestyle, "marker": kind.marker}
-        looks.append({**look, "markerfacecolor": "white" if kind.hollow else color})
-    return looks
-
-
-def _stages(tables: Sequence[Sequence[Mapping[str, Any]]]) -> list[float]:
-    """Where the stages (layer1, layer2, ...) meet, if both networks agree on it."""
-    found = set()
-    for blocks in tables:
-        stages = [str(block.get("name")).partition(".")[0] for block in blocks]
-        ends = [i / len(stages) for i in range(1, len(stages)) if stages[i] != stages[i - 1]]
-        found.add(tuple(round(place, 6) for place in ends))
-    return list(found.pop()) if len(found) == 1 else []
+    colors = [style.BRANCH_COLOR, style.SKIP_COLOR]
+    if kinds[0] == "residual" and kinds[1] == "plain":
+        colors.reverse()
+    return [style.kind_style(kind).look(color) for kind, color in zip(kinds, colors, strict=True)]
 
 
 def _draw(
@@ -198,7 +183,4 @@ def _picture(figure: Any) -> np.ndarray:
     """The figure as an image (H, W, 4)."""
     from matplotlib.image import imread
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
-    buffer.seek(0)
-    return np.asarray(imread(buffer))
+    return np.asarray(imread(io.BytesIO(figure_png(figure, _DPI))))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minires.viz import style
-from minires.viz.labels import panel_grid
+from minires.viz.labels import legend_above, panel_grid
 from minires.viz.words import joined
 
 if TYPE_CHECKING:
@@ -124,14 +124,7 @@ def _legend(axes: Axes, findings: Sequence[Mapping[str, Any]]) -> None:
         for severity, look in _MARKS.items()
     ]
     handles.append(Line2D([], [], label="layer looked at", **_LOOKED_AT))
-    axes.legend(
-        handles=handles,
-        ncols=4,
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 1.0),
-        borderaxespad=0.2,
-        handletextpad=0.3,
-    )
+    legend_above(axes, handles=handles, ncols=4, handletextpad=0.3)
 
 
 def _texts(findings: Sequence[Mapping[str, Any]]) -> list[str]:

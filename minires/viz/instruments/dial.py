@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.viz import style
-from minires.viz.groups import as_float, band
-from minires.viz.instruments.lesions import name_blocks, names_height
-from minires.viz.labels import label_log_axis, note, panel_grid
+from minires.viz.groups import as_float, band, floats, positive
+from minires.viz.labels import (
+    label_log_axis,
+    legend_above,
+    name_blocks,
+    names_height,
+    note,
+    panel_grid,
+)
 from minires.viz.words import plain_number
 
 if TYPE_CHECKING:
@@ -23,14 +29,6 @@ __all__ = ["dial_figure"]
 Readings = Sequence[Mapping[str, Any]]
 
 _COLUMNS = 7  # settings that are named in one line of the legend
-
-# A legend in one line between the panel and its title.
-_ABOVE: dict[str, Any] = {
-    "ncols": 2,
-    "loc": "lower left",
-    "bbox_to_anchor": (-0.012, 1.0),
-    "borderaxespad": 0.2,
-}
 
 
 def dial_figure(data: Mapping[str, Any]) -> Figure:
@@ -94,12 +92,7 @@ def _sorted(readings: Any) -> Readings:
 
 
 def _values(readings: Readings, key: str) -> np.ndarray:
-    return np.array([as_float(reading.get(key)) for reading in readings], dtype=float)
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    """What a logarithmic axis can show."""
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    return floats(reading.get(key) for reading in readings)
 
 
 def _draw_along(panels: Sequence[Axes], series: Sequence[tuple[str, Readings]]) -> None:
@@ -115,7 +108,7 @@ def _draw_along(panels: Sequence[Axes], series: Sequence[tuple[str, Readings]]) 
             values = np.where(np.isfinite(values), values, np.nan)
             axes.plot(alphas, values, f"o{line}", color=color, label=name)
         for key, marker, face in (("first_norm", "s", color), ("last_norm", "^", "white")):
-            norms = _positive(_values(readings, key))
+            norms = positive(_values(readings, key))
             gradient.plot(alphas, norms, f"{marker}{line}", color=color, markerfacecolor=face)
             drawn.append(band(range(len(norms)), [norms.tolist()]))
     gradient.set_yscale("log")
@@ -130,11 +123,11 @@ def _draw_along(panels: Sequence[Axes], series: Sequence[tuple[str, Readings]]) 
         _note_if_empty(axes)
     error.set_ylim(bottom=0)
     if len(series) > 1:
-        loss.legend(**_ABOVE)
+        legend_above(loss, ncols=2)
     keys: dict[str, Any] = {"color": style.INK, "linestyle": "none"}
     gradient.plot([], [], marker="s", label="first block", **keys)
     gradient.plot([], [], marker="^", markerfacecolor="white", label="last block", **keys)
-    gradient.legend(**_ABOVE)
+    legend_above(gradient, ncols=2)
 
 
 def _draw_blocks(
@@ -149,9 +142,7 @@ def _draw_blocks(
         title = f"Gradient at each block, {name}" if len(series) > 1 else "Gradient at each block"
         axes.set_title(title, pad=10 + 18 * (math.ceil(count / _COLUMNS) or 1))
         for i, reading in enumerate(readings):
-            values = _positive(
-                np.array([as_float(v) for v in reading.get("grad_rms") or ()], float)
-            )
+            values = positive(floats(reading.get("grad_rms")))
             every = math.ceil(len(values) / 9) or 1
             axes.plot(
                 values,
@@ -166,7 +157,7 @@ def _draw_blocks(
         name_blocks([axes], names)
     label_log_axis(panels, drawn)
     panels[0].set_ylabel("rms at the block's input")
-    panels[0].legend(**_ABOVE | {"ncols": _COLUMNS})
+    legend_above(panels[0], ncols=_COLUMNS)
 
 
 def _note_if_empty(axes: Axes) -> None:

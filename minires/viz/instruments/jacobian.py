@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minires.viz import style
-from minires.viz.groups import Band, as_float
-from minires.viz.labels import label_log_axis, note, panel_grid
+from minires.viz.groups import Band, as_float, floats, positive
+from minires.viz.labels import (
+    label_log_axis,
+    name_blocks,
+    names_height,
+    note,
+    panel_grid,
+    remark_below,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,10 +52,8 @@ def jacobian_figure(data: Mapping[str, Any]) -> Figure:
 
     blocks = list(data.get("blocks") or ())
     names = [str(block.get("name", i)) for i, block in enumerate(blocks)]
-    upright = len(names) <= 12 and max(map(len, names), default=0) <= 9
-    longest = max(map(len, names), default=0)
-    foot = (0.6 if upright else 0.56 + 0.07 * longest) + 0.2
     width = min(max(8.4, 2.0 + 0.8 * len(names)), 11.0)
+    foot = names_height(names, width - 1.15) + 0.2
     height = _HEAD + 3 * _HEIGHT + 2 * _GAP + foot
     numbers = {part: _columns(blocks, part) for part, _, _ in _PANELS}
     with style.context():
@@ -74,17 +78,10 @@ def jacobian_figure(data: Mapping[str, Any]) -> Figure:
             label_log_axis([axes], [_extent(numbers[other]) for other in shared])
             axes.axhline(1.0, color=style.RULE, linewidth=1.2, zorder=1)
             _draw(axes, numbers[part], color, plain)
-        step = math.ceil(len(names) / 40) or 1
-        for axes in panels:
-            axes.set_xlim(-0.6, max(len(names), 1) - 0.4)
-            axes.set_xticks(range(0, len(names), step), labels=[])
+        name_blocks(panels, names)
         panels[1].set_ylabel("singular value (logarithmic)")
-        panels[-1].set_xticklabels(names[::step], rotation=0 if upright else 90)
-        panels[-1].set_xlabel("block, from input to output")
         _draw_key(figure, panels, height)
-        figure.text(
-            0.95 / width, 0.07 / height, _remark(data, numbers), fontsize=8.5, color=style.MUTED
-        )
+        remark_below(figure, _remark(data, numbers), 0.95)
     figure.alt = str(data.get("caption", ""))
     return figure
 
@@ -93,8 +90,7 @@ def _columns(blocks: Sequence[Mapping[str, Any]], part: str) -> dict[str, np.nda
     """Largest, rms and smallest (blocks,) and the quantiles (blocks, 5); nan where not known."""
     found = [block.get(part) or {} for block in blocks]
     columns = {
-        key: np.array([as_float(values.get(key)) for values in found])
-        for key in ("largest", "rms", "smallest")
+        key: floats(values.get(key) for values in found) for key in ("largest", "rms", "smallest")
     }
     quantiles = [values.get("quantiles") or [None] * 5 for values in found]
     columns["quantiles"] = np.array([[as_float(q) for q in row] for row in quantiles]).reshape(
@@ -113,7 +109,6 @@ def _draw(axes: Axes, columns: Mapping[str, np.ndarray], color: str, plain: bool
     if not (columns["largest"] > 0).any():
         note(axes, "no positive finite value to draw")
         return
-    kind = style.kind_style("plain" if plain else "residual")
     places = np.arange(len(columns["largest"]))
     bottom = axes.get_ylim()[0]
     bands = np.maximum(columns["quantiles"], bottom)  # nan stays nan
@@ -124,16 +119,11 @@ def _draw(axes: Axes, columns: Mapping[str, np.ndarray], color: str, plain: bool
         axes.bar(*bars, color=color, alpha=alpha, linewidth=0)
     looks: dict[str, dict[str, Any]] = {
         "largest": dict(marker="^", linewidth=0.9, linestyle="-"),
-        "rms": dict(
-            marker=kind.marker,
-            linestyle=kind.linestyle,
-            markerfacecolor="white" if kind.hollow else color,
-        ),
+        "rms": style.kind_style("plain" if plain else "residual").look(color),
         "smallest": dict(marker="v", linewidth=0.9, linestyle="-"),
     }
     for key, look in looks.items():
-        shown = np.where(columns[key] > 0, columns[key], np.nan)
-        axes.plot(places, shown, color=color, label=key, zorder=3, **look)
+        axes.plot(places, positive(columns[key]), label=key, zorder=3, **{"color": color, **look})
 
 
 def _draw_key(figure: Figure, panels: Sequence[Axes], height: float) -> None:

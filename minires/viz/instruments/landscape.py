@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.viz import style
-from minires.viz.groups import Band, as_float
-from minires.viz.labels import label_log_axis, note, panel_grid
+from minires.viz.groups import Band, as_float, floats, positive
+from minires.viz.labels import label_log_axis, note, panel_grid, remark_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def hessian_figure(data: Mapping[str, Any]) -> Figure:
 
     from minires.viz.canvas import new_figure
 
-    history = np.array([[as_float(x) for x in pair] for pair in data.get("history") or ()])
+    history = np.array([floats(pair) for pair in data.get("history") or ()])
     values, residuals = history.reshape(-1, 2).T
     steps = np.arange(1, len(values) + 1)
     value, residual = as_float(data.get("value")), as_float(data.get("residual"))
@@ -69,7 +69,7 @@ def hessian_figure(data: Mapping[str, Any]) -> Figure:
         left.plot(steps, values, "s-", color=style.SKIP_COLOR)
         left.axhline(0.0, color=style.RULE, linewidth=1.2, zorder=1)
         right.set_yscale("log")
-        shown = np.where(residuals > 0, residuals, np.nan)
+        shown = positive(residuals)
         right.plot(steps, shown, "s-", color=style.SKIP_COLOR, label="as Lanczos estimates it")
         last = np.array([residual])
         if residual > 0:
@@ -107,8 +107,7 @@ def hessian_figure(data: Mapping[str, Any]) -> Figure:
 def _line_figure(data: Mapping[str, Any]) -> Figure:
     from minires.viz.canvas import new_figure
 
-    steps = np.array([as_float(x) for x in data.get("coordinates") or ()])
-    losses = np.array([as_float(x) for x in data.get("losses") or ()])
+    steps, losses = floats(data.get("coordinates")), floats(data.get("losses"))
     losses[~np.isfinite(losses)] = np.nan
     figure = new_figure(7.4, 4.0)
     axes = panel_grid(
@@ -161,8 +160,8 @@ def _line_figure(data: Mapping[str, Any]) -> Figure:
 def _map_figure(data: Mapping[str, Any]) -> Figure:
     from minires.viz.canvas import new_figure
 
-    steps = np.array([as_float(x) for x in data.get("coordinates") or ()])
-    losses = np.array([[as_float(x) for x in row] for row in data.get("losses") or ()])
+    steps = floats(data.get("coordinates"))
+    losses = np.array([floats(row) for row in data.get("losses") or ()])
     losses = np.where(np.isfinite(losses), losses, np.nan)
     width, height = 6.6, 6.1
     figure = new_figure(width, height)
@@ -242,6 +241,4 @@ def _remark(figure: Figure, data: Mapping[str, Any], losses: np.ndarray) -> None
         parts.append(f"Not finite, and not drawn: {missing} of {losses.size} points.")
     if losses.ndim == 2 and _is_wide(losses):
         parts.append("Levels are spaced logarithmically.")
-    width, height = figure.get_size_inches()
-    place = 0.8 / width, 0.1 / height
-    figure.text(*place, " ".join(parts), fontsize=8.5, color=style.MUTED)
+    remark_below(figure, " ".join(parts), 0.8)

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.viz import style
-from minires.viz.groups import as_float, band, finite_mean
-from minires.viz.labels import label_log_axis, note, panel_grid
+from minires.viz.groups import as_float, band, finite_mean, floats, positive
+from minires.viz.labels import (
+    label_log_axis,
+    legend_above,
+    name_blocks,
+    names_height,
+    note,
+    panel_grid,
+)
 from minires.viz.words import plain_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["backward_lesion_figure", "forward_lesion_figure", "name_blocks", "names_height"]
+__all__ = ["backward_lesion_figure", "forward_lesion_figure"]
 
 LESION_COLOR = "#a8361a"
-_KIND_COLORS = {"residual": style.SKIP_COLOR, "plain": style.BRANCH_COLOR}
 
 
 def backward_lesion_figure(data: Mapping[str, Any]) -> Figure:
@@ -60,7 +66,7 @@ def backward_lesion_figure(data: Mapping[str, Any]) -> Figure:
             (norms[0], style.INK, {"marker": "s", "label": "intact"}),
             (norms[1], LESION_COLOR, _hollow("o", "--") | {"label": "with the lesion"}),
         ):
-            size.plot(_positive(values), color=color, zorder=3, **look)
+            size.plot(positive(values), color=color, zorder=3, **look)
         label_log_axis([size], [band(range(len(values)), [values.tolist()]) for values in norms])
         if not any((values > 0).any() for values in norms):
             note(size, "no positive finite value to draw")
@@ -79,8 +85,8 @@ def backward_lesion_figure(data: Mapping[str, Any]) -> Figure:
             label="of the weights",
         )
         cosine.set(ylim=(-1.1, 1.1), yticks=[-1, 0, 1], ylabel="cosine with\nthe intact one")
-        _legend(size, 3)
-        _legend(cosine, 2)
+        legend_above(size, ncols=3)
+        legend_above(cosine, ncols=2)
         name_blocks([size, cosine], names)
     figure.alt = _describe_backward(data, names, norms, at_input)
     return figure
@@ -146,35 +152,11 @@ def forward_lesion_figure(data: Mapping[str, Any]) -> Figure:
         name_blocks([axes], names, "block left out, from input to output")
         draw = {"sets": _draw_sets, "orders": _draw_orders}
         kinds = {str(block.get("kind")) for block in blocks}
-        color = _KIND_COLORS["plain" if kinds == {"plain"} else "residual"]
+        color = style.kind_color("plain" if kinds == {"plain"} else "residual")
         for key, panel in zip(below, panels[1:], strict=True):
             draw[key](panel, data[key], color)
     figure.alt = _describe_forward(data, names)
     return figure
-
-
-def names_height(names: Sequence[str], width: float) -> float:
-    """Inches that the names of blocks and the label take below a panel of ``width`` inches."""
-    longest = max(map(len, names), default=0)
-    return 0.62 if _upright(names, width) else 0.62 + 0.075 * longest
-
-
-def name_blocks(
-    panels: Sequence[Axes], names: Sequence[str], label: str = "block, from input to output"
-) -> None:
-    """A place for each block on the horizontal axis, named below the last panel."""
-    width = float(panels[-1].bbox.width) / panels[-1].figure.dpi
-    step = math.ceil(len(names) * 0.16 / width) or 1
-    for axes in panels:
-        axes.set_xlim(-0.6, max(len(names), 1) - 0.4)
-        axes.set_xticks(range(0, len(names), step), labels=[])
-    panels[-1].set_xticklabels(names[::step], rotation=0 if _upright(names, width) else 90)
-    panels[-1].set_xlabel(label)
-
-
-def _upright(names: Sequence[str], width: float) -> bool:
-    """Whether the names have room beside each other."""
-    return len(names) * (0.12 + 0.08 * max(map(len, names), default=0)) <= width
 
 
 def _width(names: Sequence[str]) -> float:
@@ -187,12 +169,7 @@ def _hollow(marker: str, linestyle: str) -> dict[str, Any]:
 
 def _column(blocks: Sequence[Mapping[str, Any]], part: str, key: str) -> np.ndarray:
     """One number a block, nan where there is none."""
-    return np.array([as_float((block.get(part) or {}).get(key)) for block in blocks], dtype=float)
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    """What a logarithmic axis can show."""
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    return floats((block.get(part) or {}).get(key) for block in blocks)
 
 
 def _shade(axes: Axes, places: Sequence[int], label: str) -> None:
@@ -203,10 +180,6 @@ def _shade(axes: Axes, places: Sequence[int], label: str) -> None:
             end += 1
         axes.axvspan(start - 0.5, end + 0.5, color="#f3e7e2", linewidth=0, zorder=0, label=label)
         label = "_"  # one entry in the legend is enough
-
-
-def _legend(axes: Axes, columns: int) -> None:
-    axes.legend(ncols=columns, loc="lower left", bbox_to_anchor=(-0.012, 1.0), borderaxespad=0.2)
 
 
 def _lesion_text(data: Mapping[str, Any]) -> str:
@@ -220,20 +193,11 @@ def _lesion_text(data: Mapping[str, Any]) -> str:
 def _draw_single(axes: Axes, blocks: Sequence[Mapping[str, Any]], intact: float) -> None:
     """The error without each block, a line for each kind."""
     axes.set_title("Error with one block left out", pad=26)
-    errors = np.array([as_float(block.get("error")) for block in blocks], dtype=float)
+    errors = floats(block.get("error") for block in blocks)
     for kind in dict.fromkeys(str(block.get("kind")) for block in blocks):
-        look, color = style.kind_style(kind), _KIND_COLORS.get(kind, style.MUTED)
+        look = style.kind_style(kind).look(style.kind_color(kind))
         shown = np.where([block.get("kind") == kind for block in blocks], errors, np.nan)
-        face = "white" if look.hollow else color
-        axes.plot(
-            shown,
-            color=color,
-            linestyle=look.linestyle,
-            marker=look.marker,
-            markerfacecolor=face,
-            label=f"{kind} blocks",
-            zorder=3,
-        )
+        axes.plot(shown, label=f"{kind} blocks", zorder=3, **look)
     padded = [i for i, block in enumerate(blocks) if block.get("stand_in") == "padded input"]
     if padded:
         axes.plot(
@@ -251,7 +215,7 @@ def _draw_single(axes: Axes, blocks: Sequence[Mapping[str, Any]], intact: float)
         )
     if not np.isfinite(errors).any():
         note(axes, "no block could be left out" if blocks else "no block was measured")
-    _legend(axes, 4)
+    legend_above(axes, ncols=4)
 
 
 def _draw_sets(axes: Axes, sets: Sequence[Mapping[str, Any]], color: str) -> None:
@@ -274,9 +238,9 @@ def _draw_sets(axes: Axes, sets: Sequence[Mapping[str, Any]], color: str) -> Non
 def _draw_orders(axes: Axes, orders: Sequence[Mapping[str, Any]], color: str) -> None:
     """A point for each order."""
     axes.set_title("In another order")
-    taus, errors = ([as_float(row.get(key)) for row in orders] for key in ("tau", "error"))
+    taus, errors = (floats(row.get(key) for row in orders) for key in ("tau", "error"))
     axes.plot(taus, errors, "o", color=color, markerfacecolor="white", zorder=3)
-    low = min([tau for tau in taus if math.isfinite(tau)] or [0.0])
+    low = float(min(taus[np.isfinite(taus)], default=0.0))
     pad = max(0.05 * (1.0 - low), 0.005)
     axes.set_xlim(1.0 + pad, low - pad)
     axes.set_xlabel("Kendall's tau with the own order (1 = the same)")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.viz import style
-from minires.viz.groups import Band, as_float
+from minires.viz.groups import Band, as_float, floats, positive
 from minires.viz.labels import label_log_axis, note, panel_grid
 from minires.viz.words import joined
 
@@ -21,8 +21,8 @@ __all__ = ["shattering_figure"]
 
 # A colour each for kind and norm; markers and lines tell them apart as well.
 _COLORS = {
-    ("plain", False): style.SKIP_COLOR,
-    ("residual", False): style.BRANCH_COLOR,
+    ("plain", False): style.kind_color("plain"),
+    ("residual", False): style.kind_color("residual"),
     ("residual", True): "#1b7f79",
     ("plain", True): "#3b1f6b",
 }
@@ -75,7 +75,8 @@ def shattering_figure(data: Mapping[str, Any]) -> Figure:
 
 def _draw_lags(axes: Axes, data: Mapping[str, Any]) -> None:
     lags, measured, low, high, white, brown = (
-        _array(data, key) for key in ("lags", "autocorrelation", "low", "high", "white", "brown")
+        floats(data.get(key))
+        for key in ("lags", "autocorrelation", "low", "high", "white", "brown")
     )
     axes.set_title("Gradient along a line of inputs")
     axes.set(xlabel="lag, in steps between inputs", ylabel="autocorrelation of the slope")
@@ -107,9 +108,9 @@ def _draw_depths(axes: Axes, curves: Sequence[Mapping[str, Any]]) -> None:
         kind = style.kind_style(str(curve.get("kind")))
         color = _COLORS.get((str(curve.get("kind")), bool(curve.get("norm"))), style.INK)
         depths, measured, errors, theorem, wide = (
-            _array(curve, key) for key in ("depths", "correlation", "errors", "theorem", "wide")
+            floats(curve.get(key)) for key in ("depths", "correlation", "errors", "theorem", "wide")
         )
-        measured = np.where(measured > 0, measured, np.nan)
+        measured = positive(measured)
         errors = np.where(np.isfinite(errors), errors, 0.0)
         bars = np.array([np.minimum(errors, 0.9 * measured), errors])  # down no further than 0
         axes.errorbar(
@@ -163,12 +164,8 @@ def _network(data: Mapping[str, Any]) -> str:
     return str(data.get("network", "the network"))
 
 
-def _array(data: Mapping[str, Any], key: str) -> np.ndarray:
-    return np.array([as_float(value) for value in data.get(key) or ()], dtype=float)
-
-
 def _describe_lags(data: Mapping[str, Any]) -> str:
-    if not np.isfinite(_array(data, "autocorrelation")).any():
+    if not np.isfinite(floats(data.get("autocorrelation"))).any():
         return ""
     half, brown = data.get("half_lag"), data.get("brown_half_lag")
     where = f"at a lag of {half}" if half is not None else "at no lag that was looked at"
@@ -180,11 +177,11 @@ def _describe_lags(data: Mapping[str, Any]) -> str:
 
 
 def _describe_depths(curve: Mapping[str, Any]) -> str:
-    depths, measured = list(curve.get("depths") or ()), _array(curve, "correlation")
+    depths, measured = list(curve.get("depths") or ()), floats(curve.get("correlation"))
     if not depths:
         return ""
     theory = [
-        f"{text} {_array(curve, key)[-1]:.2g}"
+        f"{text} {floats(curve.get(key))[-1]:.2g}"
         for key, text in (("theorem", "theorem"), ("wide", "infinite-width recursion"))
         if curve.get(key)
     ]

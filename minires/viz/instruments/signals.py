@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.viz import style
-from minires.viz.groups import Band, as_float
-from minires.viz.labels import label_log_axis, note, panel_grid, power_text
+from minires.viz.groups import Band, as_float, finite_mean, floats
+from minires.viz.labels import label_log_axis, legend_above, note, panel_grid, power_text
 from minires.viz.words import plain_number
 
 if TYPE_CHECKING:
@@ -21,11 +21,8 @@ __all__ = ["recording_figure", "signal_figure"]
 
 # Batch normalisations are drawn apart: theirs are the layer responses of He et al. 2015, figure 7.
 _GROUPS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("batch normalisation", {"color": "#0a4c94", "linestyle": "-", "marker": "s"}),
-    (
-        "convolution, linear",
-        {"color": "#d47d00", "linestyle": "--", "marker": "o", "markerfacecolor": "white"},
-    ),
+    ("batch normalisation", style.kind_style("residual").look(style.SKIP_COLOR)),
+    ("convolution, linear", style.kind_style("plain").look(style.BRANCH_COLOR)),
 )
 _WIDE = 50.0  # from this ratio of largest to smallest on an axis is logarithmic
 _USUAL_UPDATE = 1e-3  # a rule of thumb
@@ -47,7 +44,7 @@ def signal_figure(data: Mapping[str, Any]) -> Figure:
     layers = list(data.get("layers") or ())
     names = [str(layer.get("name", i)) for i, layer in enumerate(layers)]
     column = {
-        key: np.array([as_float(layer.get(key)) for layer in layers], dtype=float)
+        key: floats(layer.get(key) for layer in layers)
         for key in ("std", "dead", "grad_norm", "update_ratio")
     }
     panels = [("std", "std of\nthe answers", 1.7)]
@@ -144,9 +141,7 @@ def _head(axes: Axes, data: Mapping[str, Any], normalised: np.ndarray) -> None:
         for (label, look), chosen in zip(_GROUPS, (normalised, ~normalised), strict=True)
         if chosen.any()
     ]
-    axes.legend(
-        handles=handles, ncols=2, loc="lower left", bbox_to_anchor=(-0.008, 1.0), borderaxespad=0.2
-    )
+    legend_above(axes, handles=handles, ncols=2)
 
 
 def _layer_ticks(panels: Sequence[Axes], names: Sequence[str]) -> None:
@@ -203,7 +198,7 @@ def recording_figure(data: Mapping[str, Any]) -> Figure:
     blocks: Mapping[str, Any] = data.get("blocks") or {}
     names = [str(name) for name in blocks.get("name") or ()]
     sizes, shares = (_matrix(blocks.get(key), steps, names) for key in ("grad_norm", "share"))
-    loss = np.array([as_float(value) for value in data.get("loss") or ()], dtype=float)
+    loss = floats(data.get("loss"))
     has_share = bool(np.isfinite(shares).any())
     of_map = min(max(1.2, 0.17 * len(names)), 4.2)
     heights = [1.3, of_map, of_map] if has_share else [1.3, of_map]
@@ -352,7 +347,7 @@ def _describe_recording(
     for what, first, last in (
         ("Loss", loss[0], loss[-1]),
         *((f"Gradient at {names[b]}", sizes[0, b], sizes[-1, b]) for b in _ends(names)),
-        ("Mean share over the skip", _mean(shares[0]), _mean(shares[-1])),
+        ("Mean share over the skip", finite_mean(shares[0]), finite_mean(shares[-1])),
     ):
         if math.isfinite(first) or math.isfinite(last):
             parts.append(f"{what}: {plain_number(first)} at first, {plain_number(last)} at last.")
@@ -361,8 +356,3 @@ def _describe_recording(
 
 def _ends(names: Sequence[str]) -> list[int]:
     return [0, -1] if len(names) > 1 else [0] * len(names)
-
-
-def _mean(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else math.nan

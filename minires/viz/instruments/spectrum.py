@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.viz import style
-from minires.viz.groups import as_float, band
+from minires.viz.groups import as_float, band, floats, positive
 from minires.viz.labels import label_log_axis, note, panel_grid, power_text
 from minires.viz.words import plain_number
 
@@ -40,8 +40,7 @@ def spectrum_figure(data: Mapping[str, Any]) -> Figure:
     from minires.viz.canvas import new_figure
 
     lengths = list(data.get("lengths") or ())
-    norms = np.array([as_float(v) for v in data.get("norms") or ()], dtype=float)
-    shares = 100 * np.array([as_float(v) for v in data.get("shares") or ()], dtype=float)
+    norms, shares = floats(data.get("norms")), 100 * floats(data.get("shares"))
     with style.context():
         figure = new_figure(11.0, 4.6)
         grid = panel_grid(
@@ -94,10 +93,7 @@ def paths_figure(data: Mapping[str, Any]) -> Figure:
     from minires.viz.canvas import new_figure
 
     lengths = list(data.get("lengths") or ())
-    column = {
-        key: np.array([as_float(v) for v in data.get(key) or ()], dtype=float)
-        for key in ("counts", "means", "totals")
-    }
+    column = {key: floats(data.get(key)) for key in ("counts", "means", "totals")}
     samples = [[as_float(v) for v in sizes] for sizes in data.get("norms") or ()]
     with style.context():
         figure = new_figure(11.0, 3.7)
@@ -123,7 +119,7 @@ def paths_figure(data: Mapping[str, Any]) -> Figure:
         one = grid[1]
         for k, sizes in zip(lengths, samples, strict=False):
             one.plot([k] * len(sizes), sizes, "o", color=style.BRANCH_COLOR, markersize=2.5)
-        one.plot(lengths, _positive(column["means"]), "-", color=style.INK, linewidth=1.4)
+        one.plot(lengths, positive(column["means"]), "-", color=style.INK, linewidth=1.4)
         one.set_ylabel("norm, points: paths; line: mean")
         one.set_yscale("log")
         label_log_axis([one], [band(lengths, zip_longest(*samples))])
@@ -152,7 +148,7 @@ def _draw_map(figure: Figure, axes: Axes, blocks: Mapping[str, Any]) -> None:
     parts = np.full((max(len(names), 1), most + 1), np.nan)
     rows = zip(blocks.get("lengths") or (), blocks.get("norms") or (), strict=True)
     for i, (lengths, norms) in enumerate(rows):
-        sizes = np.array([as_float(v) for v in norms])
+        sizes = floats(norms)
         total = sizes.sum()
         if len(lengths) and math.isfinite(total) and total > 0:
             parts[i, list(lengths)] = 100 * sizes / total
@@ -195,10 +191,6 @@ def _short_numbers(axes: Axes) -> None:
         return
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**power:g}"))
     axes.set_ylabel(f"{axes.get_ylabel()}, in {power_text(10.0**power)}")
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    return np.where(values > 0, values, np.nan)
 
 
 def _remark(axes: Axes, text: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from minires.viz import figure_svg
 from minires.viz.instruments import comparison
 from minires.viz.instruments.comparison import comparison_figure
-from minires.viz.style import kind_style
+from minires.viz.style import kind_color, kind_style
 from tests.viz.test_figures import assert_legible, line, ydata
 
 Make = Callable[..., dict[str, Any]]
@@ -36,6 +36,13 @@ def test_every_text_is_inside_and_none_overlaps(
     assert_legible(comparison_figure(data))
     data["results"][0] = {**data["results"][0], "blocks": []}
     assert_legible(comparison_figure(data))
+
+
+def test_a_kind_has_its_colour_whichever_network_comes_first(ledger: Make) -> None:
+    for skips in ((True, False), (False, True)):
+        rms = comparison_figure(pair(ledger, (9, 9), skips)).axes[0]
+        for name, skip in zip(("one", "other"), skips, strict=True):
+            assert line(rms, name).get_color() == kind_color("residual" if skip else "plain")
 
 
 def test_both_curves_have_their_own_numbers_on_one_axis(ledger: Make) -> None:
