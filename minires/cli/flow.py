@@ -12,6 +12,8 @@ from minires.cli.output import folder_name, say, undisturbed
 
 __all__ = ["add_parser"]
 
+_OF_THE_NETWORK = ("model", "data", "width", "shortcut", "seed")
+
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
@@ -19,6 +21,7 @@ def add_parser(commands: Any) -> None:
     from minires.experiments.instruments import INSTRUMENTS
 
     default = FlowConfig()
+    absent: dict[str, Any] = dict(default=argparse.SUPPRESS)  # not given tells from the default
     parser = commands.add_parser(
         "flow",
         help="look at a residual network and its plain twin with every instrument",
@@ -31,9 +34,11 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--model", default=default.model, help="resnet or preresnet with a depth of 6n+2"
+        "--model",
+        **absent,
+        help=f"resnet or preresnet with a depth of 6n+2 (default: {default.model})",
     )
-    parser.add_argument("--data", default=default.data, help="data set")
+    parser.add_argument("--data", **absent, help=f"data set (default: {default.data})")
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -46,18 +51,26 @@ def add_parser(commands: Any) -> None:
         "--instruments",
         nargs="+",
         choices=list(INSTRUMENTS),
-        default=list(default.instruments),
+        default=argparse.SUPPRESS,
         metavar="NAME",
-        help=f"of {', '.join(INSTRUMENTS)}",
+        help=f"of {', '.join(INSTRUMENTS)}, with spaces between them (default: all)",
     )
-    parser.add_argument("--width", type=int, default=default.width, help="filters of stage one")
     parser.add_argument(
-        "--shortcut", choices=["A", "B", "C"], default=default.shortcut, help="kind"
+        "--width", type=int, **absent, help=f"filters of stage one (default: {default.width})"
+    )
+    parser.add_argument(
+        "--shortcut",
+        choices=["A", "B", "C"],
+        **absent,
+        help="A pads with zeros where dimensions grow, B projects there, C projects everywhere "
+        f"(default: {default.shortcut})",
     )
     parser.add_argument(
         "--batch-size", type=int, default=default.batch_size, help="images looked at, and a step"
     )
-    parser.add_argument("--seed", type=int, default=default.seed, help="of weights and order")
+    parser.add_argument(
+        "--seed", type=int, **absent, help=f"of weights and order (default: {default.seed})"
+    )
     parser.add_argument(
         "--epochs", type=int, default=default.epochs, help="train for so many, 0 for not at all"
     )
@@ -74,7 +87,8 @@ def add_parser(commands: Any) -> None:
         "--out",
         type=folder_name,
         default=argparse.SUPPRESS,
-        help="folder; files of an earlier run in it are replaced (default: runs/flow-MODEL-DATA)",
+        help="folder; numbers, page and pictures of an earlier run in it go, trained networks stay "
+        "until others are trained (default: runs/flow-MODEL-DATA, with -again for checkpoints)",
     )
     parser.add_argument(
         "--threads",
@@ -87,27 +101,48 @@ def add_parser(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from minires import data, kernels
+    from minires.errors import UsageError
     from minires.experiments.flow_config import FlowConfig, from_checkpoints
-    from minires.experiments.microscope import PAGE, RESULTS, microscope, write_flow
+    from minires.experiments.microscope import (
+        PAGE,
+        RESULTS,
+        draw_pictures,
+        microscope,
+        write_numbers,
+        write_pictures,
+    )
     from minires.files import output_folder
 
     given = vars(options)
     values = {f.name: given[f.name] for f in fields(FlowConfig) if f.name in given}
-    values["instruments"] = tuple(dict.fromkeys(values["instruments"]))
+    if "instruments" in values:
+        values["instruments"] = tuple(dict.fromkeys(values["instruments"]))
     config = FlowConfig(**values)
     checkpoints = _checkpoints(given.get("checkpoint", ()))
     if checkpoints:
+        _check_alone(given)
         config = from_checkpoints(config, checkpoints)
     if "threads" in given:
         kernels.set_num_threads(options.threads)
     kernels.get_num_threads()  # now, not after the work: MINIRES_NUM_THREADS may be nonsense
     dataset = data.load(config.data)
     config.check(dataset)
-    folder = given.get("out", Path("runs") / f"flow-{config.model}-{config.data}")
+    again = "-again" * bool(checkpoints)  # what the training run left stays as it is
+    folder = given.get("out", Path("runs") / f"flow-{config.model}-{config.data}{again}")
     with output_folder(folder, (RESULTS, PAGE)):
         results, trained = microscope(config, dataset, checkpoints=checkpoints, progress=sys.stderr)
-        with undisturbed():
-            files = write_flow(results, trained, folder)
+        with undisturbed():  # first of all: what follows may fail, or be interrupted
+            files = write_numbers(results, trained, folder)
+        try:
+            pictures = draw_pictures(results, sys.stderr)
+            with undisturbed():
+                files += write_pictures(pictures, folder)
+        except (UsageError, KeyboardInterrupt) as error:
+            kept = f"the numbers are kept in {files[0]}"
+            if isinstance(error, KeyboardInterrupt):
+                print(f"minires flow: interrupted before the pictures; {kept}", file=sys.stderr)
+                return 130
+            raise UsageError(f"{str(error).removesuffix('.')}; {kept}.") from error
     try:
         say(_closing(results, files, folder))
     except BrokenPipeError:
@@ -119,6 +154,19 @@ def _run(options: argparse.Namespace) -> int:
         print("minires flow: interrupted: what was finished is kept", file=sys.stderr)
         return 130
     return 1 if failed else 0
+
+
+def _check_alone(given: dict[str, Any]) -> None:
+    """A checkpoint says what the network is, and is trained already."""
+    from minires.errors import UsageError
+
+    beside = [name for name in _OF_THE_NETWORK if name in given] + ["epochs"] * bool(
+        given["epochs"]
+    )
+    if beside:
+        raise UsageError(
+            f"--checkpoint: it says itself what the network is; leave out --{beside[0]}."
+        )
 
 
 def _checkpoints(files: Any) -> dict[str, Any]:
@@ -144,8 +192,7 @@ def _closing(results: dict[str, Any], files: list[Path], folder: Path) -> str:
             when = "at initialisation" if moment == "initial" else "after training"
             lines.append(f"{network['name']}, {when}")
             lines += [f"  {name}: {result['caption']}" for name, result in found.items()]
-    pictures = sum(path.suffix == ".png" for path in files)
+    count = sum(path.suffix == ".png" for path in files)
+    pictures = "1 picture" if count == 1 else f"{count} pictures"
     others = [str(path) for path in files if path.suffix != ".png"]
-    return "\n".join(
-        [*lines, f"\nwritten: {', '.join(others)}, and {pictures} pictures in {str(folder)!r}"]
-    )
+    return "\n".join([*lines, f"\nwritten: {', '.join(others)}, and {pictures} in {str(folder)!r}"])

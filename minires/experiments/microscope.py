@@ -5,6 +5,8 @@ Both networks start from the same weights and, where they are trained, see the d
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,9 +27,17 @@ from minires.models import CifarResNet, PadShortcut
 from minires.nn.modes import evaluating
 from minires.progress import Progress
 
-__all__ = ["PAGE", "RESULTS", "microscope", "write_flow"]
+__all__ = [
+    "PAGE",
+    "RESULTS",
+    "draw_pictures",
+    "microscope",
+    "write_numbers",
+    "write_pictures",
+]
 
 RESULTS, PAGE = "flow.json", "flow.html"
+_PICTURE = re.compile(r"(plain|residual|preact)-\d+-(initial-\w+|trained-\w+|recording)\.png")
 
 
 @dataclass
@@ -99,7 +109,7 @@ def microscope(
                     trained[subject.name] = model
                 _look(subject, model, "trained", config, batch, shown)
     except KeyboardInterrupt:
-        if not subjects[0].moments["initial"]:
+        if not subjects[0].moments.get("initial"):
             raise
         interrupted = True
     results = {
@@ -174,8 +184,11 @@ def _train(
     model = _build(config, dataset, subject.model.residual)
     steps = config.epochs * -(-len(dataset) // config.batch_size)
     every = min(50, max(1, steps // 24))
-    with flow.Recorder(model, every=every, steps=steps) as recorder:
-        train_network(
+    with (
+        np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        flow.Recorder(model, every=every, steps=steps) as recorder,
+    ):
+        history = train_network(
             model,
             dataset,
             config.recipe,
@@ -183,6 +196,11 @@ def _train(
             label=f"training {subject.name}",
             progress=progress,
             on_step=recorder,
+        )
+    if not math.isfinite(history.batch_loss[-1]):
+        subject.failed.append(
+            f"training {subject.name}: it diverged, the loss is {history.batch_loss[-1]}; "
+            "choose a lower --lr"
         )
     subject.recording = recorder.log.to_dict()
     return model
@@ -233,32 +251,48 @@ def _shortcut(block: Any) -> str:
     return "padding" if isinstance(block.downsample, PadShortcut) else "projection"
 
 
-def write_flow(
+def write_numbers(
     results: Mapping[str, Any], trained: Mapping[str, CifarResNet], folder: Path
 ) -> list[Path]:
-    """Write flow.json, a PNG for each result, flow.html, and a checkpoint of what was trained.
-
-    The numbers and the checkpoints are written first, and stay if a figure cannot be drawn.
-
-    Raises UsageError, in a sentence that names what was kept, if something cannot be drawn or
-    written.
-    """
+    """Write flow.json, and a checkpoint of each network that was trained."""
     written = write_whole(folder, {RESULTS: strict_json(results).encode()})
     config = results["config"]
     for name, model in trained.items():
         about = {"data": config["data"], "seed": config["seed"], "epochs": config["epochs"]}
         written.append(train.save_checkpoint(folder / f"{name}.npz", model, **about))
-    kept = f"the numbers are kept in {written[0]}"
+    return written
+
+
+def draw_pictures(results: Mapping[str, Any], progress: TextIO | None = None) -> dict[str, bytes]:
+    """A PNG for each result, and the page, by the name of its file.
+
+    Raises UsageError if something cannot be drawn.
+    """
+    networks = results["networks"]
+    count = sum(len(found) for n in networks for found in n["moments"].values())
+    contents: dict[str, bytes] = {}
     try:
-        contents = {name: viz.figure_png(figure) for name, figure in _figures(results)}
+        with Progress(
+            count + sum(n["recording"] is not None for n in networks), 1, progress
+        ) as bar:
+            for name, figure in _figures(results):
+                bar.start(f"drawing {name}")
+                contents[name] = viz.figure_png(figure)
+                bar.finish(f"drew {name}")
         contents[PAGE] = viz.flow_page(results).encode()
     except Exception as error:  # whatever it is, the work must not end in a traceback
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")
-        raise UsageError(f"the figures could not be drawn ({reason}); {kept}.") from error
-    try:
-        return written + write_whole(folder, contents)
-    except UsageError as error:
-        raise UsageError(f"{str(error).removesuffix('.')}; {kept}.") from error
+        raise UsageError(f"the figures could not be drawn ({reason}).") from error
+    return contents
+
+
+def write_pictures(contents: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write what :func:`draw_pictures` drew; pictures of an earlier run in the folder go."""
+    written = write_whole(folder, contents)
+    for path in folder.glob("*-*.png"):
+        if _PICTURE.fullmatch(path.name) and path.name not in contents:
+            path.unlink(missing_ok=True)
+    return written
 
 
 def _figures(results: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

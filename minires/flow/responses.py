@@ -113,8 +113,9 @@ class Signal(Result):
         if dead:
             worst = max(dead, key=lambda layer: layer.dead or 0.0)
             parts.append(
-                f"at most {100 * (worst.dead or 0.0):.0f}% of a layer's units are dead"
-                + (f" ({worst.name})" if worst.dead else "")
+                f"up to {100 * worst.dead:.0f}% of a layer's units are dead ({worst.name})"
+                if worst.dead
+                else "no unit is dead"
             )
         if self.max_error == 0.0:
             parts.append("watching changed no bit of a gradient.")

@@ -91,13 +91,18 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
         DataError: there is no such file, or it is damaged or something else; the message says why.
     """
     try:
-        with np.load(io.BytesIO(Path(file).read_bytes()), allow_pickle=False) as archive:
+        content = Path(file).read_bytes()
+        if not content.startswith(b"PK"):
+            raise _unreadable(file, "it is no .npz archive")
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it is a single array")
             arrays = {name: archive[name] for name in archive.files}
     except OSError as error:
         raise _unreadable(file, error.strerror or error) from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+    except zipfile.BadZipFile as error:
+        raise _unreadable(file, f"it is cut short or damaged ({error})") from None
+    except (ValueError, KeyError, EOFError, NotImplementedError) as error:
         raise _unreadable(file, error) from None
     about = _about(file, arrays)
     weights = {

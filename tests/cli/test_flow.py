@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import minires as mr
 from minires import flow, kernels
 from minires.experiments import instruments
 from tests.cli.conftest import Ran
@@ -46,7 +47,8 @@ def test_it_says_what_was_found_and_writes_numbers_pictures_and_page(
     ]
     progress = ran.err.splitlines()
     assert progress[0] == "[1/4] plain-8, before training: ledger"
-    assert len(progress) == 4
+    assert progress[4] == "[1/4] drew plain-8-initial-ledger.png"
+    assert len(progress) == 8
 
 
 def test_the_default_folder_names_model_and_data(command: Callable[..., Ran]) -> None:
@@ -63,7 +65,7 @@ def test_what_was_trained_can_be_looked_at_again(command: Callable[..., Ran]) ->
     )
     assert ran.code == 0
     first = json.loads(Path("first/flow.json").read_text())
-    again = json.loads(Path("runs/flow-resnet8-digits/flow.json").read_text())
+    again = json.loads(Path("runs/flow-resnet8-digits-again/flow.json").read_text())
     assert again["config"]["seed"] == 3
     assert again["config"]["width"] == 2
     for one, other in zip(first["networks"], again["networks"], strict=True):
@@ -99,6 +101,50 @@ def test_bad_input_takes_one_line_and_exit_code_2_and_leaves_nothing(
     assert len(ran.err.splitlines()) == 1
     assert ran.out == ""
     assert os.listdir(elsewhere) == ["text.npz"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--model", "resnet8"], ["--seed", "3"], ["--width", "2"], ["--epochs", "1"]],
+    ids=lambda words: words[0],
+)
+def test_what_a_checkpoint_says_itself_is_not_taken_beside_it(
+    words: list[str], command: Callable[..., Ran], elsewhere: Path
+) -> None:
+    model = mr.models.cifar_resnet(8, width=2, in_channels=1)
+    mr.train.save_checkpoint("a.npz", model, data="digits", seed=3)
+    ran = command("flow", "--checkpoint", "a.npz", "--instruments", "ledger", *words)
+    assert ran.code == 2
+    assert f"leave out {words[0]}" in ran.err
+    assert os.listdir(elsewhere) == ["a.npz"]
+
+
+def test_ctrl_c_while_the_pictures_are_drawn_keeps_the_numbers(
+    command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(results: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mr.viz, "flow_page", interrupted)
+    ran = command("flow", *TINY, "--out", "here")
+    assert ran.code == 130
+    assert "interrupted before the pictures; the numbers are kept in here/flow.json" in ran.err
+    assert os.listdir("here") == ["flow.json"]
+
+
+def test_a_figure_that_cannot_be_drawn_takes_one_line_and_keeps_the_numbers(
+    command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(results: Any) -> str:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(mr.viz, "flow_page", broken)
+    ran = command("flow", *TINY, "--out", "here")
+    assert ran.code == 2
+    error = ran.err.splitlines()[-1]
+    assert "no ink" in error
+    assert error.endswith("the numbers are kept in here/flow.json.")
+    assert os.listdir("here") == ["flow.json"]
 
 
 def test_two_checkpoints_of_one_kind_are_refused(command: Callable[..., Ran]) -> None:

@@ -129,6 +129,9 @@ def test_ctrl_c_before_anything_is_finished_is_handed_on(monkeypatch: pytest.Mon
     monkeypatch.setitem(instruments.INSTRUMENTS, "ledger", interrupted)
     with pytest.raises(KeyboardInterrupt):
         microscope.microscope(tiny(), DATA)
+    monkeypatch.setattr(microscope, "_settle", interrupted)  # before the first instrument
+    with pytest.raises(KeyboardInterrupt):
+        microscope.microscope(tiny(), DATA)
 
 
 # --- what is written ---
@@ -137,7 +140,15 @@ def test_ctrl_c_before_anything_is_finished_is_handed_on(monkeypatch: pytest.Mon
 def test_numbers_pictures_page_and_trained_networks_are_written(tmp_path: Path) -> None:
     config = tiny(instruments=("ledger",), epochs=1, batch_size=512)
     results, trained = microscope.microscope(config, DATA)
-    files = microscope.write_flow(results, trained, tmp_path)
+    stale = ["residual-56-trained-ledger.png", "plain-20-recording.png"]
+    mine = ["residual.png", "residual-56-initial.png", "my-plain-8-initial-ledger.png"]
+    for name in [*stale, *mine]:
+        (tmp_path / name).write_bytes(b"old")
+    files = microscope.write_numbers(results, trained, tmp_path)
+    files += microscope.write_pictures(microscope.draw_pictures(results), tmp_path)
+    for name in mine:
+        assert (tmp_path / name).read_bytes() == b"old"
+        (tmp_path / name).unlink()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == sorted(path.name for path in files)
     kinds = ("plain-8", "residual-8")
@@ -163,10 +174,19 @@ def test_numbers_and_networks_stay_if_a_figure_cannot_be_drawn(
         raise RuntimeError("no ink")
 
     monkeypatch.setattr(mr.viz, "flow_page", broken)
-    with pytest.raises(UsageError, match=r"no ink.*kept in .*flow\.json"):
-        microscope.write_flow(results, trained, tmp_path)
+    microscope.write_numbers(results, trained, tmp_path)
+    with pytest.raises(UsageError, match=r"could not be drawn \(RuntimeError: no ink\)"):
+        microscope.draw_pictures(results)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["flow.json", "plain-8.npz", "residual-8.npz"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_training_that_diverges_is_said_to() -> None:
+    config = tiny(instruments=("ledger",), epochs=1, batch_size=512, lr=1e30)
+    results, _ = microscope.microscope(config, DATA)
+    for network in results["networks"]:
+        assert network["failed"][0].startswith(f"training {network['name']}: it diverged")
 
 
 # --- checkpoints ---

@@ -241,7 +241,7 @@ def test_the_result_is_plain_data_a_table_and_a_sentence_of_its_numbers() -> Non
     spread = sorted((layer.std, layer.name) for layer in found.layers)
     for std, name in (spread[0], spread[-1]):
         assert f"{std:.3g} ({name})" in found.caption()
-    assert "at most 17% of a layer's units are dead (layer2.0.bn1)" in found.caption()
+    assert "up to 17% of a layer's units are dead (layer2.0.bn1)" in found.caption()
     assert "no bit" in found.caption()
     assert found.plot().alt
     assert "<svg" in found._repr_html_()

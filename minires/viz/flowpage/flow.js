@@ -164,7 +164,7 @@
   });
   addEventListener("afterprint", () => { for (const one of closed.splice(0)) one.open = false; });
 
-  document.querySelector(".bench").hidden = false;
+  for (const one of all(".bench")) one.hidden = false;
   showView();
   showBlock();
 })();

@@ -80,7 +80,8 @@ INSTRUMENTS = {
         "shattering_figure",
         "Each curve is the correlation between gradients by the input. Near the band of white "
         "noise the gradients of neighbours are unrelated, and inside it nothing is measured. "
-        "Theory is drawn where its assumptions hold.",
+        "The lag counts steps along a line from one image to another; brown noise is a sum of "
+        "independent steps, and about as smooth as the gradient of a shallow network.",
     ),
     "signal": Instrument(
         "Signal: activations and gradients, layer by layer",

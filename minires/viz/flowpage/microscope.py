@@ -47,8 +47,10 @@ def microscope(networks: Sequence[Network], views: Sequence[View]) -> str:
             '<noscript><p class="remark">Without script the picture stands still; the numbers of '
             "every block are in the tables below it.</p></noscript>"
         )
-        parts.append(_controls(networks, views, blocks))
+        parts.append(_controls(views, blocks))
     parts += [_card(networks, view, scale) for view in views]
+    if live:
+        parts.append(_readout(networks))
     parts.append(drawing_key(networks, scale if live else None))
     for view in views:
         if view.measured and view.key != "training":
@@ -64,7 +66,7 @@ def microscope(networks: Sequence[Network], views: Sequence[View]) -> str:
     return "\n".join([*parts, "</section>"])
 
 
-def _controls(networks: Sequence[Network], views: Sequence[View], blocks: int) -> str:
+def _controls(views: Sequence[View], blocks: int) -> str:
     choices = "".join(
         f'<label><input type="radio" name="view" value="{view.key}" autocomplete="off"'
         f"{' checked' * (i == 0)}>{escape(view.title)}</label>"
@@ -79,16 +81,6 @@ def _controls(networks: Sequence[Network], views: Sequence[View], blocks: int) -
 <input type="range" id="step" min="0" max="{steps - 1}" value="0" autocomplete="off">
 <div class="buttons"><button type="button" id="train">Play training</button></div>
 </div>""" * (steps > 0)
-    heads = "".join(
-        f'<th scope="col" class="number">{escape(str(n.get("name")))}</th>' for n in networks
-    )
-    rows = [("loss", "loss of the batch", "number"), *_QUANTITIES]
-    lines = "\n".join(
-        f'<tr data-quantity="{key}" data-form="{form}"><th scope="row">{escape(name)}</th>'
-        + f'<td class="number">{NOT_MEASURED}</td>' * len(networks)
-        + "</tr>"
-        for key, name, form in rows
-    )
     return f"""<div class="bench" hidden>
 <div class="controls">
 {switch * (len(views) > 1)}
@@ -101,6 +93,22 @@ def _controls(networks: Sequence[Network], views: Sequence[View], blocks: int) -
 </div>{step_slider}
 <p id="said" role="status" aria-live="polite"></p>
 </div>
+</div>"""
+
+
+def _readout(networks: Sequence[Network]) -> str:
+    """The numbers of the block that was chosen, below the drawing, so that both are in sight."""
+    heads = "".join(
+        f'<th scope="col" class="number">{escape(str(n.get("name")))}</th>' for n in networks
+    )
+    rows = [("loss", "loss of the batch", "number"), *_QUANTITIES]
+    lines = "\n".join(
+        f'<tr data-quantity="{key}" data-form="{form}"><th scope="row">{escape(name)}</th>'
+        + f'<td class="number">{NOT_MEASURED}</td>' * len(networks)
+        + "</tr>"
+        for key, name, form in rows
+    )
+    return f"""<div class="bench" hidden>
 <table id="readout"><thead><tr><th scope="col">of this block</th>{heads}</tr></thead>
 <tbody>
 {lines}
