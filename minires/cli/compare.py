@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from minires.cli.output import folder_name, say, undisturbed
+from minires.cli.options import add_sgd_options, add_threads_option, folder_name
+from minires.cli.output import say, undisturbed
 
 __all__ = ["add_parser"]
 
@@ -48,9 +49,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--epochs", type=int, default=default.epochs, help="times through the data")
     parser.add_argument("--batch-size", type=int, default=default.batch_size, help="images a step")
-    parser.add_argument("--lr", type=float, default=default.lr, help="learning rate at the start")
-    parser.add_argument("--momentum", type=float, default=default.momentum, help="of SGD")
-    parser.add_argument("--weight-decay", type=float, default=default.weight_decay, help="of SGD")
+    add_sgd_options(parser, default)
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=list(default.seeds), help="one run for each"
     )
@@ -60,12 +59,7 @@ def add_parser(commands: Any) -> None:
         default=argparse.SUPPRESS,
         help="folder; files of an earlier run in it are replaced (default: runs/compare-DATA)",
     )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=argparse.SUPPRESS,
-        help="threads; the bits are the same for any (default: all processors)",
-    )
+    add_threads_option(parser)
     parser.set_defaults(run=_run)
 
 

@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from minires.cli.output import folder_name, say, undisturbed
+from minires.cli.options import add_sgd_options, add_threads_option, folder_name
+from minires.cli.output import say, undisturbed
 
 __all__ = ["add_parser"]
 
@@ -74,9 +75,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--epochs", type=int, default=default.epochs, help="train for so many, 0 for not at all"
     )
-    parser.add_argument("--lr", type=float, default=default.lr, help="learning rate at the start")
-    parser.add_argument("--momentum", type=float, default=default.momentum, help="of SGD")
-    parser.add_argument("--weight-decay", type=float, default=default.weight_decay, help="of SGD")
+    add_sgd_options(parser, default)
     parser.add_argument(
         "--warm-up",
         type=int,
@@ -90,12 +89,7 @@ def add_parser(commands: Any) -> None:
         help="folder; numbers, page and pictures of an earlier run in it go, trained networks stay "
         "until others are trained (default: runs/flow-MODEL-DATA, with -again for checkpoints)",
     )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=argparse.SUPPRESS,
-        help="threads; the bits are the same for any (default: all processors)",
-    )
+    add_threads_option(parser)
     parser.set_defaults(run=_run)
 
 

@@ -1,16 +1,14 @@
-"""What the commands have in common: names of folders, printing, writing undisturbed."""
+"""What the commands have in common: printing, and writing without being interrupted."""
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-__all__ = ["folder_name", "say", "undisturbed"]
+__all__ = ["say", "undisturbed"]
 
 
 @contextmanager
@@ -34,10 +32,3 @@ def say(text: str) -> None:
     except UnicodeEncodeError:
         text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
     print(text, flush=True)
-
-
-def folder_name(text: str) -> Path:
-    """The argument of ``--out``."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("needs the name of a folder")
-    return Path(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minires import models, train
@@ -113,9 +113,13 @@ def from_checkpoints(config: FlowConfig, checkpoints: Mapping[str, train.Checkpo
                 f"the checkpoint is of a network with {option}={first[option]!r}; minires flow "
                 "builds the plain twin with the usual one. Use minires.flow from Python for it."
             )
-    changes = {"model": f"{family}{first['depth']}", "data": name, "seed": seed}
-    return FlowConfig(
-        **{**asdict(config), **changes, "width": first["width"], "shortcut": first["shortcut"]}
+    return replace(
+        config,
+        model=f"{family}{first['depth']}",
+        data=name,
+        seed=seed,
+        width=first["width"],
+        shortcut=first["shortcut"],
     )
 
 

@@ -23,6 +23,7 @@ from minires.experiments.flow_config import MODELS, FlowConfig
 from minires.experiments.instruments import INSTRUMENTS, NEED_SKIPS, Batch
 from minires.experiments.training import train_network
 from minires.files import strict_json, write_whole
+from minires.flow.passes import names_of
 from minires.models import CifarResNet, PadShortcut
 from minires.nn.modes import evaluating
 from minires.progress import Progress
@@ -225,11 +226,11 @@ def _described(subject: _Subject, batch: Batch) -> dict[str, Any]:
 def _blocks(model: CifarResNet, x: np.ndarray) -> Iterator[dict[str, Any]]:
     """Name, shape of the output, and shortcut of each block."""
     shapes = _Shapes()
-    names = {id(module): name for name, module in model.named_modules()}
+    blocks = model.blocks()
     with flow.untouched(model), evaluating(model), no_grad(), nn.observe(shapes):
         model(Tensor(x))
-    for block, shape in zip(model.blocks(), shapes.found, strict=True):
-        yield {"name": names[id(block)], "shape": list(shape), "shortcut": _shortcut(block)}
+    for block, name, shape in zip(blocks, names_of(model, blocks), shapes.found, strict=True):
+        yield {"name": name, "shape": list(shape), "shortcut": _shortcut(block)}
 
 
 class _Shapes(nn.Observer):
@@ -268,17 +269,14 @@ def draw_pictures(results: Mapping[str, Any], progress: TextIO | None = None) ->
 
     Raises UsageError if something cannot be drawn.
     """
-    networks = results["networks"]
-    count = sum(len(found) for n in networks for found in n["moments"].values())
+    pictures = list(_pictures(results))
     contents: dict[str, bytes] = {}
     try:
-        with Progress(
-            count + sum(n["recording"] is not None for n in networks), 1, progress
-        ) as bar:
-            for name, figure in _figures(results):
-                bar.start(f"drawing {name}")
-                contents[name] = viz.figure_png(figure)
-                bar.finish(f"drew {name}")
+        with Progress(len(pictures), 1, progress) as shown:
+            for file, instrument, result in pictures:
+                shown.start(f"drawing {file}")
+                contents[file] = viz.figure_png(viz.instrument_figure(instrument, result))
+                shown.finish(f"drew {file}")
         contents[PAGE] = viz.flow_page(results).encode()
     except Exception as error:  # whatever it is, the work must not end in a traceback
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")
@@ -295,12 +293,11 @@ def write_pictures(contents: Mapping[str, bytes], folder: Path) -> list[Path]:
     return written
 
 
-def _figures(results: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The name of each picture, and the figure."""
+def _pictures(results: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """The file of each picture, the instrument, and the result that is drawn."""
     for network in results["networks"]:
         for moment, found in network["moments"].items():
             for name, result in found.items():
-                yield f"{network['name']}-{moment}-{name}.png", viz.instrument_figure(name, result)
+                yield f"{network['name']}-{moment}-{name}.png", name, result
         if network["recording"] is not None:
-            figure = viz.instrument_figure("recording", network["recording"])
-            yield f"{network['name']}-recording.png", figure
+            yield f"{network['name']}-recording.png", "recording", network["recording"]

@@ -48,17 +48,20 @@ def consumers_of(nodes: Iterable[Node]) -> dict[Node, list[Recorded]]:
     return consumers
 
 
-def reaches(starts: Iterable[Node | None], goals: Iterable[Node | None]) -> bool:
-    """Whether a way leads back from one of ``starts`` to one of ``goals``."""
+def reaches(
+    starts: Iterable[Node | None], goals: Iterable[Node | None], *, around: Node | None = None
+) -> bool:
+    """Whether a way leads back from ``starts`` to ``goals``, and not through ``around``."""
     wanted = {node for node in goals if node is not None}
     oldest = min((node.rank for node in wanted), default=0)
-    seen: set[Node] = set()
+    seen: set[Node | None] = {around}
     stack = [node for node in starts if node is not None]
     while stack:
         node = stack.pop()
+        if node in seen:
+            continue
         if node in wanted:
             return True
-        if node not in seen:
-            seen.add(node)
-            stack.extend(p for p in node.parents if p is not None and p.rank >= oldest)
+        seen.add(node)
+        stack.extend(p for p in node.parents if p is not None and p.rank >= oldest)
     return False

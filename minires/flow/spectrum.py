@@ -7,8 +7,10 @@ a formal weight t, on the way back only.  Then the gradient at the input of bloc
     g_l(t) = J_pre^T (a J_S^T + t J_F^T) J_phi^T g_{l+1}(t)  =  c_0 + c_1 t + c_2 t^2 + ...
 
 is a polynomial, and its coefficient c_k is the gradient that came through exactly k branches: the
-sum over all paths of that length.  At t = 1 it is the gradient.  The coefficients are carried back
-side by side, each under its own number, and the number grows by one where a branch is left.
+sum over all paths of that length.  At t = 1 it is the gradient.  (J_pre, J_S, J_F and J_phi are the
+Jacobians of the block's parts pre, shortcut, branch and activation, and a is its skip_scale.)  The
+coefficients are carried back side by side, each under its own number, and the number grows by one
+where the gradient comes out of a branch, at the fork.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from minires.autograd import Node, Tensor
 from minires.autograd.engine import grad_by_label
 from minires.device import to_numpy
 from minires.errors import UsageError
+from minires.flow.graph import reaches
 from minires.flow.passes import (
     Bare,
     Fork,
@@ -79,6 +82,7 @@ class PathSpectrum(Result):
         block: the name of the block at whose input the components are.
         components: c_k, arrays like the input of that block, in the order of ``lengths``.
         blocks: the :class:`BlockSpectrum` of every block, stem first.
+        chosen: the place of ``block`` among them.
         max_error: the largest error of all blocks, or nan: the check of the whole spectrum.
 
     ``lengths``, ``norms``, ``shares``, ``counts`` and ``cancellation`` are those of ``block``.
@@ -201,7 +205,8 @@ def path_spectrum(
     Exact: no sampling and no differences.  The model runs forward as usual, in the mode it is in,
     and backward once with all components side by side, so that a block behind which there are n
     others fires its branch n + 1 times.  For L blocks that are L(L+1)/2 products with a block's
-    Jacobian, (L+1)/2 ordinary backward passes: 14 for 27 blocks.  A second, bare pass gives the
+    Jacobian, where an ordinary backward pass has L of them: as many as in (L+1)/2 passes, 14 for
+    27 blocks.  A second, bare pass gives the
     gradient for the check.  Memory: L + 1 arrays like the input of a block.
 
     Plain blocks have no skip, so every path goes through them and counts them.
@@ -248,9 +253,8 @@ def path_spectrum(
         forks = apart.found
         called = names_of(model, (fork.block for fork in forks))
         chosen = place_of("path_spectrum", block, called)
-        counts = [
-            path_counts(value, forks, i) for i in range(len(forks))
-        ]  # the graph is freed below
+        # Now, for the pass below frees the graph.
+        counts = [path_counts(value, forks, i) for i in range(len(forks))]
         found: dict[int, BlockSpectrum] = {}
         components: dict[int, np.ndarray] = {}
 
@@ -295,27 +299,14 @@ def _along_row(
     total = {0: 1}
     for i in reversed(range(len(row))):
         door = row[i].parting.node
-        if _reaches([begin, *(fork.parting.node for fork in row[:i])], end, door):
+        before = [begin, *(fork.parting.node for fork in row[:i])]
+        if reaches([end], before, around=door):
             return None
         ways = _ways(row[i], forks)
         if ways is None:
             return None
         total, end = _product(total, ways), door
     return total
-
-
-def _reaches(goals: Sequence[Node | None], end: Node | None, door: Node | None) -> bool:
-    """Whether a way leads back from ``end`` to one of ``goals`` and not through ``door``."""
-    seen, stack = {door}, [end]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        if node in goals:
-            return True
-        seen.add(node)
-        stack.extend(node.parents)
-    return False
 
 
 def _ways(fork: Fork, forks: Sequence[Fork]) -> dict[int, int] | None:
@@ -325,7 +316,7 @@ def _ways(fork: Fork, forks: Sequence[Fork]) -> dict[int, int] | None:
     for way, end, more in ((fork.branch, fork.branch_end, 1), (fork.skip, fork.skip_end, 0)):
         if way is None:
             continue
-        row = [f for f in inner if _reaches([way.node], f.parting.node, None)]
+        row = [f for f in inner if reaches([f.parting.node], [way.node])]
         found = _along_row(end, row, way.node, forks)
         if found is None:
             return None

@@ -1,0 +1,33 @@
+"""The options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_sgd_options", "add_threads_option", "folder_name"]
+
+
+def folder_name(text: str) -> Path:
+    """The argument of ``--out``."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("needs the name of a folder")
+    return Path(text)
+
+
+def add_sgd_options(parser: argparse.ArgumentParser, default: Any) -> None:
+    """Add those of the optimiser; ``default`` has their values."""
+    parser.add_argument("--lr", type=float, default=default.lr, help="learning rate at the start")
+    parser.add_argument("--momentum", type=float, default=default.momentum, help="of SGD")
+    parser.add_argument("--weight-decay", type=float, default=default.weight_decay, help="of SGD")
+
+
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--threads``, which is absent unless it is given."""
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=argparse.SUPPRESS,
+        help="threads; the bits are the same for any (default: all processors)",
+    )
