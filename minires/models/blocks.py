@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import minires.functional as F
@@ -10,13 +11,80 @@ from minires import nn
 from minires.errors import UsageError
 
 __all__ = [
+    "EXPANSION",
+    "BlockOptions",
     "ConvSpec",
     "PadShortcut",
     "PostActivationBlock",
     "PreActivationBlock",
     "basic",
     "bottleneck",
+    "check_options",
+    "make_stage",
 ]
+
+EXPANSION = 4  # a bottleneck ends with four times its inner channels
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """What the blocks of a network have in common; see :func:`~minires.models.cifar_resnet`."""
+
+    block: str = "basic"
+    layers: int = 2
+    residual: bool = True
+    preactivation: bool = False
+    shortcut: str = "A"
+    norm: str | None = "batch"
+
+    @property
+    def expansion(self) -> int:
+        """Channels of a block's output for each of its inner channels."""
+        return EXPANSION if self.block == "bottleneck" else 1
+
+
+def check_options(options: BlockOptions) -> None:
+    """Raise UsageError for a kind that does not exist."""
+    if options.block not in ("basic", "bottleneck"):
+        raise UsageError(f"Unknown block {options.block!r}: choose 'basic' or 'bottleneck'.")
+    if options.shortcut not in ("A", "B", "C"):
+        raise UsageError(f"Unknown shortcut {options.shortcut!r}: choose A, B or C.")
+    if options.norm not in ("batch", None):
+        raise UsageError(f"Unknown norm {options.norm!r}: choose 'batch' or None.")
+
+
+def make_stage(
+    in_channels: int,
+    inner: int,
+    blocks: int,
+    stride: int,
+    options: BlockOptions,
+    *,
+    first: bool = False,
+) -> nn.Sequential:
+    """``blocks`` blocks of ``inner`` inner channels; the first of them has the stride.
+
+    Args:
+        in_channels: of the stage's input; its output has ``inner * options.expansion``.
+        first: whether the stage begins the network, so that its input comes from the stem.
+    """
+    made: list[nn.Module] = []
+    channels = in_channels
+    for i in range(blocks):
+        step = stride if i == 0 else 1
+        if options.block == "bottleneck":
+            convs = bottleneck(channels, inner, step, EXPANSION)
+        else:
+            convs = basic(channels, inner, step, options.layers)
+        kind: dict[str, Any] = dict(
+            residual=options.residual, shortcut=options.shortcut, norm=options.norm
+        )
+        if options.preactivation:
+            made.append(PreActivationBlock(convs, first=first and i == 0, **kind))
+        else:
+            made.append(PostActivationBlock(convs, **kind))
+        channels = inner * options.expansion
+    return nn.Sequential(*made)
 
 
 class ConvSpec(NamedTuple):
@@ -120,8 +188,6 @@ class _ConvBlock(nn.ResidualBlock):
     def _shortcut_module(
         self, kind: str, in_channels: int, out_channels: int, stride: int, norm: str | None
     ) -> nn.Module | None:
-        if kind not in ("A", "B", "C"):
-            raise UsageError(f"Unknown shortcut {kind!r}: choose A, B or C.")
         if kind != "C" and not self.changes_shape:
             return None
         if kind == "A":

@@ -11,85 +11,39 @@ from typing import Any
 
 import minires.functional as F
 from minires import nn, rng
-from minires.autograd import guard
 from minires.errors import UsageError
-from minires.models.blocks import (
-    PostActivationBlock,
-    PreActivationBlock,
-    basic,
-    bottleneck,
-    normalisation,
-)
+from minires.models.blocks import BlockOptions, check_options, make_stage, normalisation
+from minires.models.resnet import ResNet, draw_weights, start_at_identity
 
 __all__ = ["CifarResNet", "check_depth", "cifar_plain", "cifar_resnet", "nearest_depths"]
 
-EXPANSION = 4  # a bottleneck ends with four times its inner channels
-
-
-class CifarResNet(nn.Module):
+class CifarResNet(ResNet):
     """See :func:`cifar_resnet`, which checks the arguments and draws the weights."""
 
     def __init__(
         self,
         depth: int,
+        options: BlockOptions,
         *,
-        residual: bool,
-        block: str,
-        preactivation: bool,
-        shortcut: str,
         width: int,
         in_channels: int,
         num_classes: int,
-        norm: str | None,
-        layers_per_skip: int,
     ):
-        super().__init__()
-        self.depth, self.residual, self.preactivation = depth, residual, preactivation
-        self.norm = norm
-        self.options: dict[str, Any] | None = None  # the arguments of cifar_resnet
-        blocks_a_stage = (depth - 2) // 3 // layers_per_skip
-        expansion = EXPANSION if block == "bottleneck" else 1
-
-        self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=norm is None)
-        self.bn1 = normalisation(width, norm)
+        super().__init__(depth, options)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=options.norm is None)
+        self.bn1 = normalisation(width, options.norm)
+        blocks = (depth - 2) // 3 // options.layers
         channels = width
         for stage in range(3):
-            inner = width * 2**stage
-            blocks: list[nn.Module] = []
-            for i in range(blocks_a_stage):
-                stride = 2 if stage > 0 and i == 0 else 1
-                if block == "bottleneck":
-                    convs = bottleneck(channels, inner, stride, EXPANSION)
-                else:
-                    convs = basic(channels, inner, stride, layers_per_skip)
-                options: dict[str, Any] = dict(residual=residual, shortcut=shortcut, norm=norm)
-                if preactivation:
-                    first = stage == 0 and i == 0
-                    blocks.append(PreActivationBlock(convs, first=first, **options))
-                else:
-                    blocks.append(PostActivationBlock(convs, **options))
-                channels = inner * expansion
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-        if preactivation:
-            self.bn2 = normalisation(channels, norm)
-        self.fc = nn.Linear(channels, num_classes)
+            inner, stride = width * 2**stage, 1 if stage == 0 else 2
+            made = make_stage(channels, inner, blocks, stride, options, first=stage == 0)
+            setattr(self, f"layer{stage + 1}", made)
+            channels = inner * options.expansion
+        self._add_head(channels, num_classes)
 
-    def forward(self, x: Any) -> Any:
-        """Logits (N, num_classes) of images (N, in_channels, H, W)."""
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        if self.preactivation:
-            x = F.relu(self.bn2(x))
-        return self.fc(F.flatten(F.adaptive_avg_pool2d(x, 1), 1))
-
-    def extra_repr(self) -> str:
-        """Depth and kind."""
-        kind = "residual" if self.residual else "plain"
-        return f"{kind}-{self.depth}{', pre-activation' if self.preactivation else ''}"
-
-    def blocks(self) -> list[nn.ResidualBlock]:
-        """The blocks from the stem to the head."""
-        return [m for m in self.modules() if isinstance(m, nn.ResidualBlock)]
+    def stem(self, x: Any) -> Any:
+        """A 3x3 convolution, BN and ReLU."""
+        return F.relu(self.bn1(self.conv1(x)))
 
 
 def cifar_resnet(
@@ -136,38 +90,30 @@ def cifar_resnet(
     >>> sum(p.numel() for p in mr.models.cifar_resnet(20).parameters())
     269722
     """
-    if block not in ("basic", "bottleneck"):
-        raise UsageError(f"Unknown block {block!r}: choose 'basic' or 'bottleneck'.")
-    if shortcut not in ("A", "B", "C"):
-        raise UsageError(f"Unknown shortcut {shortcut!r}: choose A, B or C.")
-    if norm not in ("batch", None):
-        raise UsageError(f"Unknown norm {norm!r}: choose 'batch' or None.")
     if zero_init_residual and not residual:
         raise UsageError("zero_init_residual would make a plain network dead: it needs skips.")
     if width < 1 or in_channels < 1 or num_classes < 1:
         raise UsageError("width, in_channels and num_classes must be at least 1.")
-    layers = _layers_per_skip(block, layers_per_skip)
-    check_depth(depth, block, layers)
+    options = BlockOptions(
+        block=block,
+        layers=_layers_per_skip(block, layers_per_skip),
+        residual=residual,
+        preactivation=preactivation,
+        shortcut=shortcut,
+        norm=norm,
+    )
+    check_options(options)
+    check_depth(depth, block, options.layers)
 
     generator = rng.spawn()
     state = rng.get_state()
     model = CifarResNet(
-        depth,
-        residual=residual,
-        block=block,
-        preactivation=preactivation,
-        shortcut=shortcut,
-        width=width,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        norm=norm,
-        layers_per_skip=layers,
+        depth, options, width=width, in_channels=in_channels, num_classes=num_classes
     )
     rng.set_state(state)  # the layers' own first draws are replaced, and count for nothing
-    _draw_weights(model, generator, init_scale)
+    draw_weights(model, generator, init_scale)
     if zero_init_residual:
-        for residual_block in model.blocks():
-            nn.init.zeros_(residual_block.last_scale(norm))
+        start_at_identity(model)
     model.options = dict(
         depth=depth,
         residual=residual,
@@ -194,27 +140,6 @@ def cifar_plain(depth: int, **options: Any) -> CifarResNet:
     ...
     """
     return cifar_resnet(depth, residual=False, **options)
-
-
-def _draw_weights(model: CifarResNet, generator: Any, init_scale: float) -> None:
-    """He initialisation; the projections of the shortcuts, which plain networks lack, come last."""
-    named = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    named.sort(key=lambda item: ".downsample" in item[0])  # stable: the others keep their order
-    for _, module in named:
-        if isinstance(module, nn.Linear):  # PyTorch's default
-            bound = nn.init.fans(module.weight.shape)[0] ** -0.5
-            nn.init.uniform_(module.weight, -bound, bound, generator)
-            if module.bias is not None:
-                nn.init.uniform_(module.bias, -bound, bound, generator)
-            continue
-        nn.init.kaiming_normal_(
-            module.weight, mode="fan_out", nonlinearity="relu", generator=generator
-        )
-        if init_scale != 1.0:
-            with guard.writable(module.weight._data) as weight:
-                weight *= init_scale
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def nearest_depths(depth: int, block: str = "basic", layers_per_skip: int = 2) -> list[int]:
