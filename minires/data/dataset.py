@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minires.errors import DataError, DTypeError, ShapeError, UsageError, describe
+from minires.rng import check_seed
 
-__all__ = ["Dataset", "channel_statistics", "normalize"]
+__all__ = ["Dataset", "channel_statistics", "normalize", "subtract_pixel_mean"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,6 +27,8 @@ class Dataset:
         classes: the name of each class, in the order of the labels.
         mean, std: one number a channel.  ``images * std + mean`` gives the pixels between 0 and 1
             again, so they are 0 and 1 where nothing was normalised.
+        pixel_mean: the mean image (C, H, W), float32, that was taken off by
+            :func:`subtract_pixel_mean`, to be added too, or None.
 
     Raises ShapeError, DTypeError or DataError when the parts do not fit together.
 
@@ -44,6 +49,7 @@ class Dataset:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    pixel_mean: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         for part, images, labels in (("train", *self.train), ("test", *self.test)):
@@ -58,6 +64,11 @@ class Dataset:
             raise ShapeError(
                 f"{self.name}: needs one mean and one std for each of its {channels} channels,"
                 f" got {len(self.mean)} and {len(self.std)}."
+            )
+        if self.pixel_mean is not None and self.pixel_mean.shape != self.image_shape:
+            raise ShapeError(
+                f"{self.name}: pixel_mean must have the shape of an image, {self.image_shape}.\n  "
+                + describe(pixel_mean=self.pixel_mean)
             )
 
     @property
@@ -98,11 +109,44 @@ class Dataset:
             )
         return self.train_images[:n].copy(), self.train_labels[:n].copy()
 
+    def take(self, train: int | None = None, test: int | None = None, *, seed: int = 0) -> Dataset:
+        """A part of the data set: ``train`` training and ``test`` test images; None means all.
+
+        Each class keeps its share: of n images from N it gets n/N of its own, rounded down, and the
+        few that are then missing go to the classes that lost most by it.  Which images of a class
+        is drawn from ``seed``; they stay in their order.  The images are copies, scaled as they
+        were: mean, std and pixel_mean are those of the whole.
+
+        Raises UsageError for a number that is not from 1 to what there is, or a seed that is none.
+
+        >>> images = np.zeros((6, 1, 2, 2), dtype=np.float32)
+        >>> part = images, np.array([0, 0, 0, 0, 1, 1])
+        >>> data = Dataset("tiny", *part, *part, ("a", "b"), (0.0,), (1.0,))
+        >>> data.take(3, seed=1).train_labels
+        array([0, 0, 1])
+        """
+        seed = check_seed(seed, f"{self.name}, take")
+        parts: dict[str, Any] = {}
+        wanted = (("train", train, *self.train), ("test", test, *self.test))
+        for stream, (part, n, images, labels) in enumerate(wanted):
+            if n is None:
+                continue
+            whole = isinstance(n, Integral) and not isinstance(n, bool)
+            if not whole or not 1 <= n <= len(labels):
+                raise UsageError(
+                    f"{self.name}: cannot take {n!r} of the {len(labels)} images of the {part}"
+                    f" part; ask for a whole number from 1 to {len(labels)}."
+                )
+            chosen = _stratified(labels, int(n), np.random.default_rng((seed, stream)))
+            parts |= {f"{part}_images": images[chosen], f"{part}_labels": labels[chosen]}
+        return replace(self, **parts)
+
     def __repr__(self) -> str:
         mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
         return (
             f"Dataset({self.name!r}: {len(self)} train + {len(self.test_labels)} test images of"
-            f" {self.image_shape}, {self.num_classes} classes, mean ({mean}), std ({std}))"
+            f" {self.image_shape}, {self.num_classes} classes, mean ({mean}), std ({std})"
+            f"{'' if self.pixel_mean is None else ', less the mean image'})"
         )
 
 
@@ -154,6 +198,50 @@ def normalize(
     out -= shift
     out /= scale
     return out
+
+
+def subtract_pixel_mean(dataset: Dataset) -> Dataset:
+    """``images - pixel_mean``, the mean image (C, H, W) of the training part (He et al. 2015, 4.2).
+
+    The test images lose the same image.  It is kept as ``pixel_mean`` of the result, so that
+    ``images * std + mean + pixel_mean`` gives the pixels again.
+
+    Raises UsageError when the data set was scaled already, by a mean, a std or another mean image:
+    what is taken off would not be the mean of the pixels.
+
+    >>> images = np.array([0.0, 1.0, 0.5, 0.0], dtype=np.float32).reshape(2, 1, 1, 2)
+    >>> part = images, np.array([0, 1])
+    >>> data = subtract_pixel_mean(Dataset("tiny", *part, *part, ("a", "b"), (0.0,), (1.0,)))
+    >>> data.pixel_mean.ravel().tolist(), data.train_images.ravel().tolist()
+    ([0.25, 0.5], [-0.25, 0.5, 0.25, -0.5])
+    """
+    if any(dataset.mean) or set(dataset.std) != {1.0} or dataset.pixel_mean is not None:
+        raise UsageError(
+            f"subtract_pixel_mean: needs pixels as they are, but they were scaled: {dataset!r};"
+            " load the data set with normalize=False."
+        )
+    mean = dataset.train_images.mean(axis=0, dtype=np.float64).astype(np.float32)  # (C, H, W)
+    return replace(
+        dataset,
+        train_images=dataset.train_images - mean,
+        test_images=dataset.test_images - mean,
+        pixel_mean=mean,
+    )
+
+
+def _stratified(
+    labels: NDArray[np.int64], n: int, generator: np.random.Generator
+) -> NDArray[np.integer]:
+    """The places (n,), in order, of ``n`` labels with each class in proportion."""
+    counts = np.bincount(labels)
+    shares, rests = np.divmod(counts * n, len(labels))
+    most_lost = np.argsort(-rests, kind="stable")
+    shares[most_lost[: n - shares.sum()]] += 1
+    chosen = [
+        generator.permutation(np.flatnonzero(labels == label))[:share]
+        for label, share in enumerate(shares)
+    ]
+    return np.sort(np.concatenate(chosen))
 
 
 def _check_part(

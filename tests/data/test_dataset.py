@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minires.data import Dataset, channel_statistics, load, normalize
+from minires.data import Dataset, channel_statistics, load, normalize, subtract_pixel_mean
+from minires.data.sources import LOADERS
 from minires.errors import DataError, DTypeError, ShapeError, UsageError
 
 
@@ -85,6 +86,7 @@ IMAGES = np.zeros((6, 2, 3, 4), dtype=np.float32)
         ({"test_images": IMAGES[:0], "test_labels": LABELS[:0]}, DataError, "test part: is empty"),
         ({"mean": (0.0,)}, ShapeError, "each of its 2 channels, got 1 and 2"),
         ({"std": (1.0, 1.0, 1.0)}, ShapeError, "got 2 and 3"),
+        ({"pixel_mean": IMAGES}, ShapeError, r"image, \(2, 3, 4\)\.\n  pixel_mean: \(6, 2, 3, 4\)"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(
@@ -122,6 +124,97 @@ def test_normalize_refuses_what_it_cannot_do() -> None:
             normalize(images, [0.0] * 3, [1.0, bad, 1.0])
 
 
+def uneven(counts: tuple[int, ...] = (60, 30, 10)) -> Dataset:
+    """Classes of these sizes, mixed; the one pixel of an image is its number."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    images = np.arange(len(labels), dtype=np.float32).reshape(-1, 1, 1, 1)
+    half = len(labels) // 2
+    return Dataset(
+        "uneven", images, labels, images[:half], labels[:half], ("a", "b", "c"), (0.5,), (2.0,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [(100, [60, 30, 10]), (50, [30, 15, 5]), (10, [6, 3, 1]), (11, [7, 3, 1]), (1, [1, 0, 0])],
+)
+def test_take_keeps_the_share_of_each_class(n: int, expected: list[int]) -> None:
+    part = uneven().take(n)
+    assert np.bincount(part.train_labels, minlength=3).tolist() == expected
+
+
+def test_take_is_as_even_as_can_be() -> None:
+    for n in range(1, 101):
+        counts = np.bincount(uneven().take(n).train_labels, minlength=3)
+        assert counts.sum() == n
+        assert (abs(counts - n * np.array([0.6, 0.3, 0.1])) < 1).all()
+
+
+def test_take_keeps_the_order_and_the_labels_of_the_images_and_is_a_copy() -> None:
+    data = uneven()
+    part = data.take(20, 7, seed=3)
+    for images, labels, whole in ((*part.train, data.train), (*part.test, data.test)):
+        numbers = images.ravel().astype(int)
+        assert (np.diff(numbers) > 0).all()
+        np.testing.assert_array_equal(labels, whole[1][numbers])
+    assert not np.shares_memory(part.train_images, data.train_images)
+    assert repr(part).startswith("Dataset('uneven': 20 train + 7 test images")
+    assert (part.mean, part.std) == (data.mean, data.std)
+
+
+def test_take_draws_from_its_seed_and_each_part_for_itself() -> None:
+    data = uneven()
+    one, two, other = (data.take(20, 7, seed=seed) for seed in (3, 3, 4))
+    for name in ("train_images", "test_images"):
+        assert getattr(one, name).tobytes() == getattr(two, name).tobytes()
+        assert getattr(one, name).tobytes() != getattr(other, name).tobytes()
+    twice = dataclasses.replace(data, test_images=data.train_images, test_labels=data.train_labels)
+    part = twice.take(20, 20)
+    assert part.train_images.tobytes() != part.test_images.tobytes()
+    assert data.take(test=7, seed=3).test_images.tobytes() == one.test_images.tobytes()
+    assert data.take(test=7).train_images is data.train_images
+    assert data.take(20).test_images is data.test_images
+
+
+@pytest.mark.parametrize("n", [0, 101, 2.0, True])
+def test_take_of_an_impossible_number_names_both(n: Any) -> None:
+    with pytest.raises(UsageError, match=f"cannot take {n!r} of the 100 images of the train part"):
+        uneven().take(n)
+    with pytest.raises(UsageError, match=r"cannot take 51 of the 50 images of the test part"):
+        uneven().take(test=51)
+    with pytest.raises(UsageError, match="uneven, take: a seed"):
+        uneven().take(1, seed=-1)
+
+
+def test_the_mean_image_of_the_training_part_is_taken_off_both_and_can_be_put_back() -> None:
+    raw = tiny(mean=(0.0, 0.0), std=(1.0, 1.0))
+    before = raw.train_images.copy()
+    data = subtract_pixel_mean(raw)
+    expected = sum(image.astype(np.float64) for image in raw.train_images) / 6
+    assert data.pixel_mean is not None
+    assert data.pixel_mean.dtype == data.train_images.dtype == data.test_images.dtype == np.float32
+    np.testing.assert_allclose(data.pixel_mean, expected, rtol=1e-6)
+    np.testing.assert_allclose(data.train_images.mean(axis=0), 0, atol=1e-6)
+    for images, pixels in (
+        (data.train_images, raw.train_images),
+        (data.test_images, raw.test_images),
+    ):
+        np.testing.assert_allclose(images + data.pixel_mean, pixels, atol=1e-6)
+    np.testing.assert_array_equal(raw.train_images, before)
+    assert repr(data).endswith("mean (0, 0), std (1, 1), less the mean image)")
+    assert data.take(3).pixel_mean is data.pixel_mean
+
+
+@pytest.mark.parametrize("changes", [{"mean": (0.0, 0.5)}, {"std": (1.0, 2.0)}])
+def test_the_mean_image_of_scaled_images_is_refused(changes: dict[str, Any]) -> None:
+    raw = {"mean": (0.0, 0.0), "std": (1.0, 1.0)}
+    with pytest.raises(UsageError, match=r"they were scaled: Dataset\('tiny'.*normalize=False"):
+        subtract_pixel_mean(tiny(**(raw | changes)))
+    once = subtract_pixel_mean(tiny(**raw))
+    with pytest.raises(UsageError, match="less the mean image"):
+        subtract_pixel_mean(once)
+
+
 def test_load_by_name_is_the_normalised_data_set() -> None:
     data = load("digits")
     assert (data.name, len(data)) == ("digits", 1437)
@@ -131,7 +224,8 @@ def test_load_by_name_is_the_normalised_data_set() -> None:
 def test_unknown_name_is_told_with_the_known_ones() -> None:
     with pytest.raises(DataError) as caught:
         load("foo")
-    assert str(caught.value) == "unknown data set 'foo'; known: digits"
+    known = ", ".join(sorted(LOADERS))
+    assert str(caught.value) == f"unknown data set 'foo'; known: {known}"
 
 
 def test_importing_data_needs_nothing_heavy() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from minires.autograd import Tensor
 from minires.data import DataLoader
-from minires.errors import DataError, ShapeError, UsageError
+from minires.data.loader import Augment
+from minires.errors import ContractError, DataError, ShapeError, UsageError
 
 
 def arrays(n: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -139,45 +140,247 @@ def test_loaders_do_not_disturb_each_other() -> None:
 
 def test_a_loader_that_does_not_shuffle_draws_nothing() -> None:
     loader = DataLoader(arrays(), batch_size=4, seed=3)
-    before = loader.generator_state
+    before = loader.state_dict()
     order(loader)
-    assert loader.generator_state == before
+    assert loader.state_dict() == before
 
 
 def test_a_given_generator_is_the_one_drawn_from() -> None:
     generator = np.random.default_rng(11)
     loader = DataLoader(arrays(30), 4, shuffle=True, generator=generator)
     assert order(loader) == order(DataLoader(arrays(30), 4, shuffle=True, seed=11))
-    assert generator.bit_generator.state == loader.generator_state
+    assert generator.bit_generator.state == loader.state_dict()["generator"]
 
 
-def test_a_run_goes_on_from_a_saved_state_as_if_never_stopped() -> None:
+def jitter(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """An augmentation that shows which numbers it drew."""
+    return images + generator.random(images.shape, dtype=images.dtype)
+
+
+def bits(batches: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[bytes, bytes]]:
+    return [(x.data.tobytes(), y.data.tobytes()) for x, y in batches]
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+@pytest.mark.parametrize("augment", [None, jitter])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_any_batch_of_any_epoch_can_be_gone_on_from_bit_for_bit(
+    shuffle: bool, augment: Augment | None, prefetch: int
+) -> None:
+    def make(seed: int, ahead: int) -> DataLoader:
+        return DataLoader(arrays(11), 3, shuffle, seed=seed, augment=augment, prefetch=ahead)
+
+    seed, places = make(2, 0), range(5)  # from before the first to after the last of 4 batches
+    epochs = [bits(seed) for _ in range(4)]
+    for epoch in range(2):
+        for place in places:
+            loader = make(2, prefetch)
+            for _ in range(epoch):
+                bits(loader)
+            batches = iter(loader)
+            for _ in range(place):
+                next(batches)
+            saved = json.loads(json.dumps(loader.state_dict()))
+            assert saved["position"] == place
+            resumed = make(99, prefetch)
+            resumed.load_state_dict(saved)
+            assert resumed.state_dict() == saved
+            assert bits(resumed) == epochs[epoch][place:]
+            assert [bits(resumed), bits(resumed)] == epochs[epoch + 1 : epoch + 3]
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_position_counts_what_was_handed_out_and_is_0_between_epochs(prefetch: int) -> None:
+    loader = DataLoader(arrays(), 3, shuffle=True, seed=2, prefetch=prefetch)
+    begin = loader.state_dict()
+    assert begin["position"] == 0
+    for i, _ in enumerate(loader, 1):
+        assert loader.state_dict() == begin | {"position": i}
+    end = loader.state_dict()
+    assert end["position"] == 0
+    assert end["generator"] != begin["generator"]
+    iter(loader)
+    assert loader.state_dict() == end  # started, nothing handed out
+
+
+def test_a_state_is_of_the_epoch_that_was_started_last() -> None:
+    loader = DataLoader(arrays(), 5, shuffle=True, seed=2)
+    first = iter(loader)
+    between = loader.state_dict()["generator"]
+    second = iter(loader)
+    next(second)
+    assert len(list(first)) == 2
+    state = loader.state_dict()
+    assert state["position"] == 1
+    assert state["generator"] != between
+
+
+def test_an_epoch_left_early_is_gone_on_with_only_after_loading_a_state() -> None:
+    def make() -> DataLoader:
+        return DataLoader(arrays(30), 4, shuffle=True, seed=2, augment=jitter)
+
+    whole, loader = make(), make()
+    first, second = bits(whole), bits(whole)
+    for _ in zip(range(3), loader, strict=False):
+        pass
+    left = loader.state_dict()
+    assert bits(loader) == second
+    loader.load_state_dict(left)
+    assert bits(loader) == first[left["position"] :]
+    assert bits(loader) == second
+
+
+def test_loading_a_state_during_a_walk_leaves_the_walk_alone() -> None:
     loader = DataLoader(arrays(30), 4, shuffle=True, seed=2)
-    order(loader)
-    saved = json.loads(json.dumps(loader.generator_state))
-    rest = [order(loader) for _ in range(2)]
-    resumed = DataLoader(arrays(30), 4, shuffle=True, seed=99)
-    resumed.generator_state = saved
-    assert [order(resumed) for _ in range(2)] == rest
+    start = loader.state_dict()
+    walk = iter(loader)
+    head = bits([next(walk)])
+    loader.load_state_dict(start)
+    assert loader.state_dict() == start
+    whole = head + bits(walk)
+    assert loader.state_dict() == start
+    assert bits(loader) == whole
 
 
 def test_a_saved_state_does_not_change_when_the_loader_goes_on() -> None:
     loader = DataLoader(arrays(30), 4, shuffle=True, seed=2)
-    saved = loader.generator_state
-    before = json.dumps(saved)
+    for _ in loader:
+        saved = loader.state_dict()
+        before = json.dumps(saved)
+        break
     order(loader)
-    assert json.dumps(saved) == before != json.dumps(loader.generator_state)
+    assert json.dumps(saved) == before != json.dumps(loader.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_every_kind_of_generator_has_a_state_that_json_can_hold(kind: str) -> None:
+    def make(seed: int) -> DataLoader:
+        generator = np.random.Generator(getattr(np.random, kind)(seed))
+        return DataLoader(arrays(30), 4, shuffle=True, generator=generator)
+
+    loader, resumed = make(1), make(2)
+    order(loader)
+    resumed.load_state_dict(json.loads(json.dumps(loader.state_dict())))
+    assert order(resumed) == order(loader)
+
+
+def test_the_augmentation_draws_after_the_order_and_only_if_there_is_one() -> None:
+    plain, augmented = (
+        DataLoader(arrays(30), 30, shuffle=True, seed=5, augment=augment)
+        for augment in (None, jitter)
+    )
+    generator = np.random.default_rng(5)
+    expected = generator.permutation(30)
+    ((x, y),) = augmented
+    assert y.data.tolist() == expected.tolist() == order(plain)
+    assert plain.state_dict()["generator"] == generator.bit_generator.state
+    seed = int(generator.integers(2**63))
+    assert augmented.state_dict()["generator"] == generator.bit_generator.state
+    images = arrays(30)[0][expected]
+    np.testing.assert_array_equal(x.data, jitter(images, np.random.default_rng((seed, 0))))
+
+
+def test_batches_and_epochs_are_augmented_with_numbers_of_their_own() -> None:
+    images = np.zeros((6, 1, 2, 2), dtype=np.float32)
+    loader = DataLoader((images, np.zeros(6)), 2, augment=jitter)
+    assert len({x for _ in range(2) for x, _ in bits(loader)}) == 6
+
+
+def test_an_augmentation_may_write_into_its_batch_and_return_a_view() -> None:
+    def backwards(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        images += 1
+        return images[:, :, ::-1]
+
+    images, labels = arrays()
+    for x, y in DataLoader((images, labels), 4, augment=backwards):
+        assert x.data.flags.c_contiguous
+        assert (x.data == y.data[:, None, None, None] + 1).all()
+    assert images.min() == 0
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"bit_generator": "MT19937"}, {"bit_generator": "PCG64", "state": 3}, 5]
+    ("augment", "message"),
+    [
+        (lambda x, g: x[1:], r"as many images .*\n  given: \(4, 1, 2, 2\) .* \(3, 1, 2, 2\)"),
+        (lambda x, g: x.astype(np.float64), "returned: .* float64"),
+        (lambda x, g: None, "returned: None"),
+    ],
 )
-def test_a_state_of_another_kind_is_refused_and_changes_nothing(state: Any) -> None:
+def test_an_augmentation_that_loses_images_or_changes_their_dtype_is_refused(
+    augment: Any, message: str
+) -> None:
+    with pytest.raises(ContractError, match=message):
+        list(DataLoader(arrays(), 4, augment=augment))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generator": {}},
+        {"generator": {"bit_generator": "MT19937"}},
+        {"generator": {"bit_generator": "PCG64", "state": 3}},
+        {"generator": {"bit_generator": "PCG64", "state": {"state": 1, "inc": 3}}},
+        {"generator": {"bit_generator": "PCG64", "state": {"state": -1, "inc": 3}}},
+        {"generator": 5},
+        {"generator": None},
+    ],
+)
+def test_a_state_of_another_generator_is_refused_and_changes_nothing(
+    change: dict[str, Any],
+) -> None:
     loader = DataLoader(arrays(), batch_size=4, seed=2)
-    before = loader.generator_state
+    before = loader.state_dict()
     with pytest.raises(UsageError, match="no state of a PCG64 generator"):
-        loader.generator_state = state
-    assert loader.generator_state == before
+        loader.load_state_dict(before | change)
+    assert loader.state_dict() == before
+
+
+def test_a_generator_that_took_half_of_a_state_is_put_back() -> None:
+    generator = np.random.Generator(np.random.Philox(1))
+    loader = DataLoader(arrays(), 4, shuffle=True, generator=generator)
+    before = loader.state_dict()
+    damaged = json.loads(json.dumps(before))
+    damaged["generator"]["state"]["counter"] = [7, 7, 7, "x"]
+    with pytest.raises(UsageError, match="no state of a Philox generator"):
+        loader.load_state_dict(damaged)
+    assert loader.state_dict() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": 11}, "of a loader with images 11, and this one has images 10"),
+        ({"batch_size": 5}, "with batch_size 5, and this one has batch_size 4"),
+        ({"shuffle": True}, "with shuffle True, and this one has shuffle False"),
+        ({"drop_last": True}, "with drop_last True"),
+        ({"augment": True}, "with augment True"),
+        ({"position": 4}, "from 0 to the 3 batches of an epoch, got 4"),
+        ({"position": -1}, "got -1"),
+        ({"position": 1.0}, "got 1.0"),
+        ({"position": True}, "got True"),
+    ],
+)
+def test_a_state_that_does_not_fit_says_what_differs_and_changes_nothing(
+    change: dict[str, Any], message: str
+) -> None:
+    loader = DataLoader(arrays(), batch_size=4)
+    walk = iter(loader)
+    next(walk)
+    before = loader.state_dict()
+    with pytest.raises(UsageError, match=message):
+        loader.load_state_dict(before | change)
+    assert loader.state_dict() == before
+
+
+@pytest.mark.parametrize("name", ["generator", "position", "images", "batch_size"])
+def test_a_state_that_lacks_something_is_none(name: str) -> None:
+    loader = DataLoader(arrays(), batch_size=4)
+    state = loader.state_dict()
+    del state[name]
+    with pytest.raises(UsageError, match=f"no state of a DataLoader, for it has no {name}"):
+        loader.load_state_dict(state)
+    with pytest.raises(UsageError, match="no state of a DataLoader"):
+        loader.load_state_dict(None)  # type: ignore[arg-type]
 
 
 def test_a_batch_larger_than_the_data_names_both_numbers() -> None:
@@ -231,6 +434,12 @@ def test_settings_of_the_wrong_kind_and_empty_data_are_refused() -> None:
         with pytest.raises(UsageError, match="batch_size must be a whole number, got"):
             DataLoader(arrays(), batch_size=size)
     assert DataLoader(arrays(), batch_size=np.int64(4)).batch_size == 4
+    with pytest.raises(UsageError, match="prefetch must be a whole number"):
+        DataLoader(arrays(), prefetch=2.0)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="prefetch must be at least 0, got -1"):
+        DataLoader(arrays(), prefetch=-1)
+    with pytest.raises(UsageError, match=r"augment must be a function .*, got 'flip'"):
+        DataLoader(arrays(), augment="flip")  # type: ignore[arg-type]
     for seed in (-1, 0.5):
         with pytest.raises(UsageError, match=f"DataLoader: a seed .* from 0 on, got {seed}"):
             DataLoader(arrays(), seed=seed)
