@@ -11,8 +11,7 @@ The upper floors (``mr.nn``, ``mr.models``, ``mr.flow``, ...) are imported when 
 """
 
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minires import errors, functional, kernels
 from minires.autograd import (
@@ -29,7 +28,8 @@ from minires.kernels import get_num_threads, set_num_threads
 from minires.rng import manual_seed
 
 if TYPE_CHECKING:
-    from minires import check, data, experiments, flow, models, nn, optim, train, viz
+    from minires import check, data, experiments, flow, models, nn, optim, saving, train, viz
+    from minires.saving import load, save
 
 __version__ = "0.1.0"
 
@@ -51,6 +51,7 @@ __all__ = [
     "grad",
     "is_grad_enabled",
     "kernels",
+    "load",
     "manual_seed",
     "models",
     "nn",
@@ -59,6 +60,8 @@ __all__ = [
     "optim",
     "rand",
     "randn",
+    "save",
+    "saving",
     "set_num_threads",
     "stack",
     "tensor",
@@ -68,14 +71,29 @@ __all__ = [
     "zeros",
 ]
 
-_LATER = ("bench", "check", "data", "experiments", "flow", "models", "nn", "optim", "train", "viz")
+_LATER = (
+    "bench",
+    "check",
+    "data",
+    "experiments",
+    "flow",
+    "models",
+    "nn",
+    "optim",
+    "saving",
+    "train",
+    "viz",
+)
+_FROM_SAVING = ("load", "save")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LATER:
         return import_module(f"minires.{name}")
+    if name in _FROM_SAVING:
+        return getattr(import_module("minires.saving"), name)
     raise AttributeError(f"module 'minires' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *_FROM_SAVING})

@@ -22,12 +22,13 @@ MAX_LINES = 420
 # From the ground up; names on one line may import each other.
 FLOORS = [
     ("errors",),
-    ("device", "rng", "table", "files", "progress"),
+    ("device", "rng", "table", "files", "progress", "unpickle"),
     ("result",),
     ("kernels",),
     ("autograd",),
     ("functional", "creation"),
     ("nn",),
+    ("saving",),
     ("optim", "data", "check"),
     ("models", "train"),
     ("flow",),
