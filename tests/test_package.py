@@ -70,7 +70,7 @@ def away(installed: Path, folder: Path, *words: str) -> subprocess.CompletedProc
 
 def test_the_wheel_is_for_any_platform_and_small(wheel: Path) -> None:
     assert wheel.name == f"minires-{minires.__version__}-py3-none-any.whl"
-    assert wheel.stat().st_size < 1_000_000
+    assert wheel.stat().st_size < 5_000_000
 
 
 def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
@@ -84,6 +84,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
     assert inside == expected
     assert "minires/py.typed" in inside
     assert "minires/data/files/digits.npz" in inside
+    assert "minires/data/files/fashion_mnist.npz" in inside
     assert "minires/data/files/ATTRIBUTION.md" in inside
 
 
@@ -143,4 +144,4 @@ def test_the_entry_point_is_a_function_that_returns_the_exit_code(
     code = "import sys; from minires.cli.main import main; sys.exit(main())"
     ran = away(installed, tmp_path, "-c", code, "compare", "--data", "nothing")
     assert ran.returncode == 2
-    assert ran.stderr == "minires compare: error: unknown data set 'nothing'; known: digits\n"
+    assert ran.stderr.startswith("minires compare: error: unknown data set 'nothing'; known: ")

@@ -434,7 +434,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no command": ([], "required: COMMAND"),
     "unknown command": (["train"], "invalid choice: 'train'"),
     "unknown option": (["compare", "--color", "red"], "unrecognized arguments: --color red"),
-    "unknown data set": (["compare", "--data", "mnist"], "unknown data set 'mnist'; known: digits"),
+    "unknown data set": (["compare", "--data", "nothing"], "unknown data set 'nothing'; known: "),
     "depth 21": (["compare", "--depths", "20", "21"], "6n+2; the nearest are 20 and 26."),
     "depth 3": (["compare", "--depths", "3"], "Depth 3 does not exist"),
     "depth 3 names one": (["compare", "--depths", "3"], "the nearest is 8."),
