@@ -280,8 +280,8 @@ def _over(net: nn.Module, arrays: Arrays, batch_size: int, loss: Loss) -> tuple[
     with untouched(net), no_grad():
         for x, y in DataLoader(arrays, min(batch_size, max(1, len(arrays[1])))):
             output = net(x)
-            total += float(loss(output, y)) * len(y)
-            wrong += errors(output, y)
+            total += float(nn.total_loss(loss, output, y)) * len(y)
+            wrong += errors(nn.main_output(output), y)
             images += len(y)
     return total / images, 100.0 * wrong / images
 

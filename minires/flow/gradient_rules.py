@@ -124,14 +124,18 @@ def no_gradient(seen: Seen) -> Iterator[Finding]:
     cuts = [finding.layer for finding in cut_off(seen)]
     for layer in dict.fromkeys(map(owner, lost)):
         names = tuple(name for name in lost if owner(name) == layer)
+        severity = ERROR
         if layer in ran:
             text = "it ran, but nothing that it gave reached the loss"
             if cuts:
                 text += f" (cut off in {', '.join(c or 'the model itself' for c in cuts[:3])})"
             mend = "Hand its output on to the loss, as a tensor that is part of the graph."
-        else:
+        elif seen.model.training:
             text, mend = "it did not run in this pass", "Call it in forward, or leave it out."
-        yield Finding(layer, "no gradient", ERROR, text, mend, names)
+        else:
+            severity, text = INFORMATION, "it did not run in this pass, one in evaluation mode"
+            mend = "An auxiliary head runs in training only; look at training mode, too."
+        yield Finding(layer, "no gradient", severity, text, mend, names)
 
 
 def zero_gradient(seen: Seen) -> Iterator[Finding]:

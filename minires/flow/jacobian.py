@@ -4,7 +4,7 @@ With J the Jacobian of one map for one sample, its singular values are the facto
 stretches a small change of the input on its way forward, and J^T the gradient on its way back.
 Three maps are looked at for each block l of L:
 
-    branch   J_F          from u to F(u)
+    branch   J_F          from u to F(u), its scale in it
     block    J_l          from the block's input to its output: J_phi (a J_S + J_F) J_p
     onward   J_L ... J_l  from the block's input to the output of the last block
 
@@ -237,7 +237,7 @@ def jacobian_lens(
             return largest_values(part, n, draw, steps, top)
 
         pairs = zip(ends.blocks, ends.forks, strict=True)
-        branches = [measure(_alone(block.branch, u))[0] for block, u in pairs]
+        branches = [measure(_alone(block.branch_term, u))[0] for block, u in pairs]
         pairs = zip(ends.blocks, ends.inputs, strict=True)
         blocks = [measure(_alone(block, at))[0] for block, at in pairs]
         onward = measure(_onward(model, x))

@@ -234,13 +234,13 @@ def landscape(
     def loss_at(*place: float) -> float:
         with untouched(model), no_grad(), np.errstate(all="ignore"):
             _move(parameters, directions, place)
-            return float(loss(model(x), target).item())
+            return float(nn.total_loss(loss, model(x), target).item())
 
     grid = np.ndindex((len(coordinates),) * dimensions)
     losses = np.array([loss_at(*coordinates[list(place)]) for place in grid])
     losses = losses.reshape((len(coordinates),) * dimensions)
     with untouched(model), no_grad():
-        centre = float(loss(model(x), target).item())
+        centre = float(nn.total_loss(loss, model(x), target).item())
     off = abs(float(losses[(len(coordinates) // 2,) * dimensions]) - centre)
     return Landscape(
         dimensions=dimensions,
@@ -305,7 +305,7 @@ def _slopes(
         def loss_at(direction: Direction, h: float) -> float:
             with untouched(model), no_grad():
                 _move(parameters, [direction], [h])
-                return float(loss(model(x), target).item())
+                return float(nn.total_loss(loss, model(x), target).item())
 
         with untouched(model):
             value = loss_of("landscape", model, x, target, loss, nn.Observer())

@@ -207,6 +207,8 @@ def loss_of(
 ) -> Tensor:
     """The loss of the batch, recorded, with ``observer`` at every fork and sum.
 
+    With auxiliary outputs it is the loss that training lowers (see :func:`minires.nn.total_loss`).
+
     Raises ContractError or ShapeError, for the instrument ``what``, if the loss is no tensor or
     more than a number, and ShapeError or DTypeError, with the batch and the layer, if the batch
     does not fit.
@@ -214,7 +216,7 @@ def loss_of(
     # The input requires grad, so that a block right at the input has a gradient to split.
     x = Tensor(x.data, requires_grad=x.dtype.kind == "f")
     with naming_batch(what, model, x=x, target=target), enable_grad(), nn.observe(observer):
-        return check_loss(what, loss(model(x), target))
+        return check_loss(what, nn.total_loss(loss, model(x), target))
 
 
 def check_loss(what: str, value: Any) -> Tensor:

@@ -253,10 +253,13 @@ def _counts(value: Tensor, forks: Sequence[Fork], first: int) -> dict[int, int]:
 def _draw(
     forks: Sequence[Fork], first: int, k: int, count: int, draw: np.random.Generator
 ) -> list[Path]:
-    """``count`` different paths through k branches; those without a skip are on every path."""
+    """``count`` different paths through k branches; those without a skip are on every path.
+
+    A branch that stochastic depth has dropped is on none.
+    """
     places = range(first, len(forks))
     always = [i for i in places if forks[i].skip is None]
-    free = [i for i in places if forks[i].skip is not None]
+    free = [i for i in places if forks[i].skip is not None and forks[i].branch_end is not None]
     paths: dict[Path, None] = {}
     while len(paths) < count:
         chosen = draw.choice(len(free), k - len(always), replace=False)

@@ -314,7 +314,7 @@ def _ways(fork: Fork, forks: Sequence[Fork]) -> dict[int, int] | None:
     ways: dict[int, int] = {}
     inner = [other for other in forks if other.parent is fork]
     for way, end, more in ((fork.branch, fork.branch_end, 1), (fork.skip, fork.skip_end, 0)):
-        if way is None:
+        if way is None or end is None:  # no such way, or stochastic depth has dropped the branch
             continue
         row = [f for f in inner if reaches([f.parting.node], [way.node])]
         found = _along_row(end, row, way.node, forks)

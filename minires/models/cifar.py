@@ -10,12 +10,13 @@ import math
 from typing import Any
 
 import minires.functional as F
-from minires import nn, rng
+from minires import nn
 from minires.errors import UsageError
-from minires.models.blocks import BlockOptions, check_options, make_stage, normalisation
-from minires.models.resnet import ResNet, draw_weights, start_at_identity
+from minires.models.blocks import BlockOptions, make_stage, stem_norm
+from minires.models.resnet import ResNet, build
 
 __all__ = ["CifarResNet", "check_depth", "cifar_plain", "cifar_resnet", "nearest_depths"]
+
 
 class CifarResNet(ResNet):
     """See :func:`cifar_resnet`, which checks the arguments and draws the weights."""
@@ -30,8 +31,8 @@ class CifarResNet(ResNet):
         num_classes: int,
     ):
         super().__init__(depth, options)
-        self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=options.norm is None)
-        self.bn1 = normalisation(width, options.norm)
+        self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=options.conv_bias)
+        self.bn1 = stem_norm(width, options)
         blocks = (depth - 2) // 3 // options.layers
         channels = width
         for stage in range(3):
@@ -60,6 +61,13 @@ def cifar_resnet(
     norm: str | None = "batch",
     init_scale: float = 1.0,
     layers_per_skip: int | None = None,
+    aux_heads: int = 0,
+    order: str | None = None,
+    skip: str = "identity",
+    gate_bias: float | None = None,
+    branch_scale: float | None = None,
+    stochastic_depth: float | None = None,
+    fixup: bool = False,
 ) -> CifarResNet:
     """A residual network for small images (He et al. 2015, section 4.2).
 
@@ -77,6 +85,24 @@ def cifar_resnet(
         init_scale: multiplies the He initialisation of all convolutions.
         layers_per_skip: convolutions that a shortcut passes over; 2 for basic blocks if left out,
             always 3 for bottlenecks.
+        aux_heads: classifiers beside the main one, evenly between the blocks; see
+            :meth:`ResNet.add_auxiliary_heads`.
+        order: of batch norm, ReLU and addition (He et al. 2016, table 2, with errors in
+            :mod:`minires.models.orders`): 'original', 'bn-after-addition', 'relu-before-addition',
+            'relu-only-preactivation' or 'full-preactivation'; None: as ``preactivation`` says.
+        skip: what the identity shortcuts are (He et al. 2016, table 1, with errors in
+            :mod:`minires.models.shortcuts`): 'identity'; 'constant-scaling' (0.5 on skip and
+            branch), 'constant-scaling-skip' (0.5 on the skip alone), 'exclusive-gating',
+            'shortcut-only-gating', 'conv' (1x1, with BN, as a projection) or 'dropout' (0.5).
+        gate_bias: where the biases of the gates start; -6, the best of the paper, if left out.
+        branch_scale: a learned scalar for each branch that starts at this number.  With 0.0 every
+            block starts as the identity: SkipInit (De and Smith 2020, section 4), which is meant
+            for ``norm=None``, and ReZero (Bachlechner et al. 2020, equation 1).
+        stochastic_depth: probability that the branch of the last block survives in a step of
+            training; that of the others decays to it linearly, from 1 at the stem (Huang et al.
+            2016, equation 4; the paper has 0.5).
+        fixup: scalar biases, a multiplier a branch, and a start that does without normalisation
+            (Zhang et al. 2019, see :mod:`minires.models.fixup`); needs ``norm=None``.
 
     Returns:
         The network in training mode.  Its weights come from one draw of the default generator, and
@@ -84,51 +110,20 @@ def cifar_resnet(
         same seed both start from the same weights.
 
     Raises:
-        UsageError: a depth that does not exist (the message names the nearest), or an unknown kind.
+        UsageError: a depth that does not exist (the message names the nearest), an unknown kind, or
+            options that do not go together (the message says why).
 
     >>> import minires as mr
     >>> sum(p.numel() for p in mr.models.cifar_resnet(20).parameters())
     269722
+    >>> model = cifar_resnet(20, width=4, norm=None, branch_scale=0.0)  # SkipInit
+    >>> model.layer1[0].branch_scale
+    tensor([0.], requires_grad=True)
     """
-    if zero_init_residual and not residual:
-        raise UsageError("zero_init_residual would make a plain network dead: it needs skips.")
-    if width < 1 or in_channels < 1 or num_classes < 1:
-        raise UsageError("width, in_channels and num_classes must be at least 1.")
-    options = BlockOptions(
-        block=block,
-        layers=_layers_per_skip(block, layers_per_skip),
-        residual=residual,
-        preactivation=preactivation,
-        shortcut=shortcut,
-        norm=norm,
-    )
-    check_options(options)
-    check_depth(depth, block, options.layers)
-
-    generator = rng.spawn()
-    state = rng.get_state()
-    model = CifarResNet(
-        depth, options, width=width, in_channels=in_channels, num_classes=num_classes
-    )
-    rng.set_state(state)  # the layers' own first draws are replaced, and count for nothing
-    draw_weights(model, generator, init_scale)
-    if zero_init_residual:
-        start_at_identity(model)
-    model.options = dict(
-        depth=depth,
-        residual=residual,
-        block=block,
-        preactivation=preactivation,
-        shortcut=shortcut,
-        width=width,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        zero_init_residual=zero_init_residual,
-        norm=norm,
-        init_scale=init_scale,
-        layers_per_skip=layers_per_skip,
-    )
-    return model
+    arguments = dict(locals())
+    layers = _layers_per_skip(block, layers_per_skip)
+    check_depth(depth, block, layers)
+    return build(CifarResNet, depth, BlockOptions.of(arguments, layers=layers), arguments)
 
 
 def cifar_plain(depth: int, **options: Any) -> CifarResNet:

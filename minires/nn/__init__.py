@@ -1,6 +1,7 @@
 """Layers and the block contract, under the names of ``torch.nn``."""
 
 from minires.nn import init
+from minires.nn.auxiliary import main_output, total_loss
 from minires.nn.containers import Flatten, Identity, ModuleList, Sequential
 from minires.nn.layers import (
     AdaptiveAvgPool2d,
@@ -37,6 +38,8 @@ __all__ = [
     "ResidualBlock",
     "Sequential",
     "init",
+    "main_output",
     "observe",
     "observing",
+    "total_loss",
 ]

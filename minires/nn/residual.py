@@ -1,7 +1,7 @@
 """The residual block: one forward, and a window through which instruments look.
 
     u = pre(x)                                      before the fork
-    z = skip_scale * shortcut(u) + branch(u)
+    z = skip_scale * shortcut(u) + branch_scale * branch(u)
     y = activation(z)
 
 A block supplies the parts, as methods or as modules assigned under these names, and leaves
@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from minires import rng
 from minires.autograd.tensor import Tensor
-from minires.device import is_array
-from minires.errors import ContractError, ShapeError
+from minires.device import array_module, is_array
+from minires.errors import ContractError, ShapeError, UsageError
 from minires.nn.module import Module
 
 __all__ = ["Observer", "ResidualBlock", "observe", "observing"]
@@ -37,7 +38,8 @@ class Observer:
     ) -> tuple[Tensor | None, Tensor]:
         """Called at the sum with its two terms; returns the two that are added.
 
-        ``skip`` has the scale in it already, and is None in a plain block.
+        Both have their scale in them already.  ``skip`` is None in a plain block; ``branch`` is
+        zeros without a history where stochastic depth has dropped it.
         """
         return skip, branch
 
@@ -68,17 +70,25 @@ def observing() -> Observer | None:
 class ResidualBlock(Module):
     """Base of all residual blocks: subclass it and define ``branch``, as a method or a module.
 
-    ============  ====================================================  ==============
-    part          what it is                                            by default
-    ============  ====================================================  ==============
-    pre           what comes before the fork                            identity
-    shortcut      the way past the branch; None makes a plain block     identity
-    branch        the layers                                            must be given
-    activation    what follows the sum                                  identity
-    skip_scale    a number that multiplies the shortcut                 1.0
-    ============  ====================================================  ==============
+    ====================  ==============================================  ==============
+    part                  what it is                                      by default
+    ====================  ==============================================  ==============
+    pre                   what comes before the fork                      identity
+    shortcut              the way past the branch; None: a plain block    identity
+    branch                the layers                                      must be given
+    activation            what follows the sum                            identity
+    skip_scale            multiplies the shortcut: a number, a Parameter  1.0
+    branch_scale          multiplies the branch, likewise                 1.0
+    survival_probability  of the branch, in training                      1.0
+    ====================  ==============================================  ==============
 
     He et al. 2015, equations 1 and 2: y = F(x) + x and y = F(x) + W_s x.
+
+    A learned ``branch_scale`` that starts at 0 is SkipInit (De and Smith 2020) and ReZero
+    (Bachlechner et al. 2020).  A ``survival_probability`` p below 1 is stochastic depth (Huang et
+    al. 2016): in training the branch is left out of the whole batch with probability 1 - p, which
+    is drawn from the default generator, and is not computed then; in evaluation it is multiplied
+    by p (their equations 2 and 5).
 
     >>> import minires as mr, minires.nn as nn
     >>> class Double(nn.ResidualBlock):
@@ -88,7 +98,9 @@ class ResidualBlock(Module):
     tensor([3., 6.])
     """
 
-    skip_scale: float = 1.0
+    skip_scale: Any = 1.0  # a number, or a Tensor that the shortcut can be multiplied by
+    branch_scale: Any = 1.0
+    survival_probability: float = 1.0
     # A block instance may set this to None: then it is a plain block.
     shortcut: Callable[[Any], Any] | None
 
@@ -111,15 +123,14 @@ class ResidualBlock(Module):
         return z
 
     def forward(self, x: Any) -> Any:
-        """y = activation(skip_scale * shortcut(u) + branch(u)) with u = pre(x)."""
+        """y = activation(skip_scale * shortcut(u) + branch_scale * branch(u)) with u = pre(x)."""
         observer = _observer.get()
         u = self.pre(x)
         if not isinstance(u, Tensor):
             self._check_part("pre", x, u)
         to_skip, to_branch = (u, u) if observer is None else observer.fork(self, x, u)
-        branch = self.branch(to_branch)
-        if not isinstance(branch, Tensor):
-            self._check_part("branch", to_branch, branch)
+        drops = self.survival_probability != 1.0 and self._drops_branch()
+        branch = None if drops else self.branch_term(to_branch)
         skip = None
         if self.shortcut is not None:
             skip = self.shortcut(to_skip)
@@ -128,7 +139,7 @@ class ResidualBlock(Module):
             scale = self.skip_scale
             if isinstance(scale, Tensor) or scale != 1.0:  # a learned scale can be 1 at the start
                 skip = skip * scale
-            if skip.shape != branch.shape:
+            if branch is not None and skip.shape != branch.shape:
                 raise ShapeError(
                     f"{type(self).__name__}: the shortcut gives {tuple(skip.shape)} but the branch "
                     f"gives {tuple(branch.shape)}, and they are added. Where dimensions change, "
@@ -136,12 +147,38 @@ class ResidualBlock(Module):
                     + _padding_hint(tuple(skip.shape), tuple(branch.shape))
                 )
         if observer is not None:
-            skip, branch = observer.join(self, skip, branch)
-        z = branch if skip is None else skip + branch
+            skip, branch = _join(observer, self, skip, branch)
+        z = branch if skip is None else skip if branch is None else skip + branch
         y = self.activation(z)
         if not isinstance(y, Tensor):
             self._check_part("activation", z, y)
         return y
+
+    def branch_term(self, u: Any) -> Any:
+        """branch_scale * branch(u); in evaluation times the probability of survival."""
+        branch = self.branch(u)
+        if not isinstance(branch, Tensor):
+            self._check_part("branch", u, branch)
+        scale = self.branch_scale
+        if isinstance(scale, Tensor) or scale != 1.0:
+            branch = branch * scale
+        if self.survival_probability != 1.0 and not self.training:
+            branch = branch * self.survival_probability
+        return branch
+
+    def _drops_branch(self) -> bool:
+        """Whether stochastic depth leaves the branch out this time."""
+        p, name = self.survival_probability, type(self).__name__
+        if not 0.0 < p <= 1.0:
+            raise UsageError(
+                f"{name}: survival_probability is {p}, and must be above 0 and at most 1."
+            )
+        if self.shortcut is None:
+            raise UsageError(
+                f"{name}: survival_probability is {p}, but a plain block has no skip that would "
+                "be left without the branch. Leave it at 1.0 where shortcut is None."
+            )
+        return self.training and bool(rng.default_generator().random() >= p)
 
     def _check_part(self, part: str, given: Any, got: Any) -> None:
         """Refuse what is no tensor; arrays may come of arrays."""
@@ -167,6 +204,17 @@ class ResidualBlock(Module):
                 "(pre, shortcut, branch, activation): instruments rely on how forward puts them "
                 "together. For another structure derive from nn.Module."
             )
+
+
+def _join(
+    observer: Observer, block: ResidualBlock, skip: Any, branch: Any
+) -> tuple[Tensor | None, Tensor | None]:
+    """What the observer makes of the two terms; a dropped branch, None, is shown to it as zeros."""
+    if branch is not None:
+        return observer.join(block, skip, branch)
+    nothing = Tensor(array_module(skip.data).zeros_like(skip.data))
+    skip, branch = observer.join(block, skip, nothing)
+    return skip, None if branch is nothing and skip is not None else branch
 
 
 def _padding_hint(skip: tuple[int, ...], branch: tuple[int, ...]) -> str:

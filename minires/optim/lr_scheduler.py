@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from minires.errors import UsageError
+from minires.errors import StateError, UsageError
 from minires.kernels.checks import number, whole
 from minires.optim.optimizer import Optimizer
 
@@ -60,6 +61,30 @@ class LRScheduler:
     def get_last_lr(self) -> list[float]:
         """The present rate of each group."""
         return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is; the rates themselves are in the optimiser's state."""
+        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict` of a schedule made with the same arguments.
+
+        Raises StateError for a state that is none, or of other groups; nothing is changed.
+        """
+        epoch, rates = self._check_state(state)
+        self.last_epoch, self.base_lrs = epoch, rates
+
+    def _check_state(self, state: Mapping[str, Any]) -> tuple[int, list[float]]:
+        try:
+            epoch, rates = int(state["last_epoch"]), [float(rate) for rate in state["base_lrs"]]
+        except (KeyError, TypeError, ValueError):
+            raise StateError(f"{type(self).__name__}: this is no state of a schedule.") from None
+        if len(rates) != len(self.base_lrs):
+            raise StateError(
+                f"{type(self).__name__}: the state is of {len(rates)} groups of parameters, and "
+                f"the optimiser has {len(self.base_lrs)}."
+            )
+        return epoch, rates
 
 
 class MultiStepLR(LRScheduler):
@@ -225,3 +250,19 @@ class SequentialLR(LRScheduler):
             current.start()
         else:
             current.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is, and each of its schedules."""
+        return {**super().state_dict(), "schedulers": [s.state_dict() for s in self.schedulers]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`; StateError if its schedules are not as many."""
+        self._check_state(state)
+        inner = state.get("schedulers")
+        if not isinstance(inner, list) or len(inner) != len(self.schedulers):
+            raise StateError("SequentialLR: the state is of another row of schedules.")
+        for schedule, found in zip(self.schedulers, inner, strict=True):
+            schedule._check_state(found)
+        super().load_state_dict(state)
+        for schedule, found in zip(self.schedulers, inner, strict=True):
+            schedule.load_state_dict(found)

@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 from minires.autograd.tensor import Tensor
-from minires.errors import UsageError
+from minires.errors import StateError, UsageError
 from minires.kernels.checks import number
 from minires.nn.module import Module
 
@@ -48,7 +48,7 @@ class Optimizer:
             settings = {**defaults, **group}
             self._check_settings(settings)
             self.param_groups.append({**_plain(settings), "params": self._listed(group["params"])})
-        self._check([p for group in self.param_groups for p in group["params"]])
+        self._check(self._parameters())
         self.state: dict[Tensor, dict[str, Any]] = {}
 
     def _listed(self, params: Iterable[Any]) -> list[Any]:
@@ -99,11 +99,84 @@ class Optimizer:
         """Change every parameter that has a gradient."""
         raise NotImplementedError
 
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of what :meth:`load_state_dict` needs to go on, in PyTorch's form.
+
+        Returns:
+            ``param_groups``, each with its settings and the numbers of its parameters, which are
+            counted through all groups; and ``state``, by those numbers, for the parameters that
+            have been stepped.
+
+        >>> import minires as mr
+        >>> w = mr.tensor([1.0], requires_grad=True)
+        >>> mr.optim.SGD([w], lr=0.1).state_dict()["param_groups"][0]["params"]
+        [0]
+        """
+        groups, number = [], 0
+        for group in self.param_groups:
+            settings = {name: value for name, value in group.items() if name != "params"}
+            count = len(group["params"])
+            groups.append({**settings, "params": list(range(number, number + count))})
+            number += count
+        state = {
+            i: {name: _copied(value) for name, value in self.state[parameter].items()}
+            for i, parameter in enumerate(self._parameters())
+            if parameter in self.state
+        }
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over settings and state from :meth:`state_dict` of an optimiser of the same kind.
+
+        Raises:
+            StateError: it is of other groups, or of parameters of other shapes; nothing is changed.
+        """
+        name = type(self).__name__
+        try:
+            groups, states = state["param_groups"], dict(state["state"])
+            sizes = [len(group["params"]) for group in groups]
+        except (KeyError, TypeError, ValueError):
+            raise StateError(f"{name}: this is no state of an optimiser.") from None
+        own = [len(group["params"]) for group in self.param_groups]
+        if sizes != own:
+            raise StateError(
+                f"{name}: the state is of groups of {sizes} parameters, and this optimiser has "
+                f"{own}. Is it the state of another model?"
+            )
+        for group in groups:
+            missing = sorted(self.defaults.keys() - group.keys())
+            if missing:
+                raise StateError(
+                    f"{name}: the state has no {missing[0]}: it is of another kind of optimiser."
+                )
+        parameters = self._parameters()
+        for i, values in states.items():
+            for entry, value in values.items():
+                shape = getattr(value, "shape", None)
+                if shape and (i >= len(parameters) or shape != parameters[i].shape):
+                    raise StateError(
+                        f"{name}: {entry} of parameter {i} has shape {shape} in the state, but "
+                        f"the parameter {parameters[i].shape if i < len(parameters) else 'lacks'}."
+                    )
+        for mine, group in zip(self.param_groups, groups, strict=True):
+            mine.update({key: value for key, value in group.items() if key != "params"})
+        self.state = {
+            parameters[i]: {entry: _copied(value) for entry, value in values.items()}
+            for i, values in states.items()
+        }
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
     def __repr__(self) -> str:
         settings = ", ".join(
             f"{name}={value}" for name, value in self.param_groups[0].items() if name != "params"
         )
         return f"{type(self).__name__}({settings})"
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if hasattr(value, "dtype") else value
 
 
 def _short(group: Any) -> str:

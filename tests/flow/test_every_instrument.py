@@ -14,7 +14,6 @@ import minires as mr
 import minires.functional as F
 from minires import flow, nn
 from minires.autograd import guard
-from minires.bench.sides.minires_side import ResNet18
 from minires.result import Result
 from tests.flow.test_bad_use import INSTRUMENTS
 from tests.flow.test_trace import Oops, failing_loss, make_batch, make_model, picture, same
@@ -220,7 +219,7 @@ ON_IMAGENET: dict[str, Callable[[Any, Any, Any], Result]] = {
 def test_instruments_work_on_a_network_of_the_imagenet_family() -> None:
     """ResNet-18 at 64x64: stem with pooling, projections where the dimensions change."""
     mr.manual_seed(0)
-    model = ResNet18()
+    model = mr.models.resnet18()
     draw = np.random.default_rng(0)
     x = draw.standard_normal((2, 3, 64, 64)).astype(np.float32)
     for name, run in ON_IMAGENET.items():

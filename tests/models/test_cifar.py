@@ -60,14 +60,55 @@ def test_resnet_20_does_the_multiply_adds_counted_by_hand() -> None:
     assert found.multiply_adds == stem + 3 * stage - 2 * halved + head == 40_551_040
 
 
-def test_resnet_1202_runs_forward_and_backward() -> None:
-    model = mr.models.cifar_resnet(1202)
+def preactivation_bottleneck_parameters(depth: int, norms: bool = True) -> int:
+    """Added up from the shapes of He et al. 2016 at width 16, shortcut B."""
+
+    def norm(channels: int) -> int:
+        return 2 * channels if norms else 0
+
+    total, channels = 9 * 3 * 16 + norm(16), 16
+    for stage, inner in enumerate((16, 32, 64)):
+        for i in range((depth - 2) // 9):
+            total += channels * inner + 9 * inner * inner + inner * 4 * inner
+            total += 2 * norm(inner) + (0 if stage == i == 0 else norm(channels))
+            if channels != 4 * inner:  # only the first block of a stage
+                total += channels * 4 * inner
+            channels = 4 * inner
+    return total + norm(256) + 256 * 10 + 10
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(164, 1.7), (1001, 10.2)])
+def test_parameters_of_preactivation_bottlenecks_are_those_of_he_et_al_2016(
+    depth: int, millions: float
+) -> None:
+    # The paper's 10.2 million are those of the convolutions and the head; with batch norm 10.3.
+    assert round(preactivation_bottleneck_parameters(depth, norms=False) / 1e6, 1) == millions
+    for small in (11, 29, 164):
+        model = mr.models.cifar_resnet(small, block="bottleneck", preactivation=True, shortcut="B")
+        found = sum(p.numel() for p in model.parameters())
+        assert found == preactivation_bottleneck_parameters(small)
+
+
+@pytest.mark.parametrize(
+    ("depth", "options"),
+    [
+        (1202, {}),
+        (164, {"block": "bottleneck", "preactivation": True, "shortcut": "B"}),
+        (1001, {"block": "bottleneck", "preactivation": True, "shortcut": "B"}),
+    ],
+    ids=["1202", "pre-164", "pre-1001"],
+)
+def test_the_deepest_networks_run_forward_and_backward(depth: int, options: dict[str, Any]) -> None:
+    model = build(0, depth, width=2, **options)
     loss = F.cross_entropy(model(images(2, 3, 8, 8)), mr.tensor([3, 5]))
     loss.backward()
     assert math.isfinite(loss.item())
-    stem = model.conv1.weight.grad
-    assert np.isfinite(stem.data).all()
-    assert np.abs(stem.data).max() > 0
+    for parameter in model.parameters():
+        assert np.isfinite(parameter.grad.data).all()
+    assert np.abs(model.conv1.weight.grad.data).max() > 0
+    layers = [m for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    projections = sum("downsample" in n for n, p in model.named_parameters() if p.ndim == 4)
+    assert len(layers) - projections == depth
 
 
 # --- depths and settings that do not exist ---

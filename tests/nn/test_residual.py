@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import nn
-from minires.errors import ContractError, ShapeError
+from minires import nn, rng
+from minires.errors import ContractError, ShapeError, UsageError
 
 
 class Block(nn.ResidualBlock):
@@ -64,6 +64,135 @@ def test_skip_scale_can_be_learned_also_from_one_on() -> None:
         block(x).sum().backward()
         assert block.skip_scale.grad.tolist() == [3.0]
         assert [name for name, _ in block.named_parameters()] == ["skip_scale"]
+
+
+def test_branch_scale_multiplies_the_branch_only() -> None:
+    block = Block()
+    block.branch_scale = 0.5
+    assert block(x).tolist() == [-(20.0 + 1.5), -(40.0 + 2.5)]
+    block.skip_scale, block.branch_scale = 0.25, 0.0
+    assert block(x).tolist() == [-5.0, -10.0]
+    block.shortcut, block.branch_scale = None, 2.0
+    assert block(x).tolist() == [-6.0, -10.0]
+
+
+def test_branch_scale_can_be_learned_also_from_one_and_from_zero_on() -> None:
+    for start in (1.0, 0.0):
+        block = Bare()
+        block.branch_scale = nn.Parameter(np.array([start], np.float32))
+        assert block(x).tolist() == [1.0 + 3.0 * start, 2.0 + 6.0 * start]
+        block(x).sum().backward()
+        assert block.branch_scale.grad.tolist() == [9.0]
+        assert [name for name, _ in block.named_parameters()] == ["branch_scale"]
+
+
+def test_an_observer_is_given_the_branch_with_its_scale() -> None:
+    block, recorder = Block(), Recorder()
+    block.branch_scale = 2.0
+    with nn.observe(recorder):
+        block(x)
+    assert recorder.events[1] == ("join", block, [20.0, 40.0], [6.0, 10.0])
+
+
+class Counting(Block):
+    """Counts how often its branch is computed."""
+
+    ran = 0
+
+    def branch(self, u: Any) -> Any:
+        self.ran += 1
+        return super().branch(u)
+
+
+def test_a_branch_survives_in_training_as_often_as_it_should_and_is_not_computed_else() -> None:
+    mr.manual_seed(0)
+    block = Counting()
+    block.survival_probability = 0.7
+    outputs = [block(x).tolist() for _ in range(400)]
+    assert block.ran == outputs.count([-23.0, -45.0])
+    assert outputs.count([-20.0, -40.0]) == 400 - block.ran
+    assert block.ran / 400 == pytest.approx(0.7, abs=4 * (0.7 * 0.3 / 400) ** 0.5)
+
+
+def test_the_branch_survives_when_a_draw_of_the_default_generator_is_below_its_probability() -> (
+    None
+):
+    block = Counting()
+    block.survival_probability = 0.4
+    draws = mr.manual_seed(3).random(20)
+    mr.manual_seed(3)
+    for draw in draws:
+        before = block.ran
+        block(x)
+        assert (block.ran > before) == (draw < 0.4)
+
+
+def test_in_evaluation_the_branch_is_multiplied_by_its_probability_and_nothing_is_drawn() -> None:
+    block = Counting().eval()
+    block.survival_probability, block.branch_scale = 0.5, 3.0
+    state = rng.get_state()
+    assert block(x).tolist() == [-(20.0 + 4.5), -(40.0 + 7.5)]
+    assert rng.get_state() == state
+
+
+def test_a_block_that_always_survives_draws_nothing() -> None:
+    state = rng.get_state()
+    Counting()(x)
+    assert rng.get_state() == state
+
+
+def dropping() -> Counting:
+    block = Counting()
+    block.survival_probability = 1e-12
+    return block
+
+
+def test_an_observer_is_shown_a_dropped_branch_as_zeros_without_a_history() -> None:
+    class Histories(Recorder):
+        def join(self, block: Any, skip: Any, branch: Any) -> Any:
+            assert branch.node is None
+            assert branch.dtype == skip.dtype
+            return super().join(block, skip, branch)
+
+    block, recorder = dropping(), Histories()
+    with nn.observe(recorder):
+        assert block(x).tolist() == [-20.0, -40.0]
+    assert [event[0] for event in recorder.events] == ["fork", "join"]
+    assert recorder.events[1] == ("join", block, [20.0, 40.0], [0.0, 0.0])
+    assert block.ran == 0
+
+
+def test_an_observer_does_not_change_the_bits_of_a_block_that_drops_its_branch() -> None:
+    block, zeros = dropping(), mr.tensor([-0.0, 0.0])
+    bare = block(zeros).data.tobytes()
+    with nn.observe(nn.Observer()):
+        assert block(zeros).data.tobytes() == bare
+
+
+def test_an_observer_can_put_something_in_the_place_of_a_dropped_branch() -> None:
+    class Puts(nn.Observer):
+        def join(self, block: Any, skip: Any, branch: Any) -> Any:
+            return None, branch + 1.0
+
+    with nn.observe(Puts()):
+        assert dropping()(x).tolist() == [-1.0, -1.0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_plain_block_cannot_drop_its_branch(training: bool) -> None:
+    block = dropping().train(training)
+    block.shortcut = None
+    with pytest.raises(UsageError, match=r"Counting: survival_probability is 1e-12, but a plain b"):
+        block(x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("p", [0.0, -0.5, 1.5, float("nan")])
+def test_a_probability_that_is_none_is_refused(p: float, training: bool) -> None:
+    block = Bare().train(training)
+    block.survival_probability = p
+    with pytest.raises(UsageError, match=f"Bare: survival_probability is {p}, and must be above 0"):
+        block(x)
 
 
 def test_a_block_without_shortcut_is_a_plain_block() -> None:
