@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from minires.cli.options import add_sgd_options, add_threads_option, folder_name
+from minires.cli.options import add_data_options, add_sgd_options, add_threads_option, folder_name
 from minires.cli.output import say, undisturbed
 
 __all__ = ["add_parser"]
@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         ),
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--data", default=default.data, help="data set")
+    add_data_options(parser, default.data)
     parser.add_argument(
         "--depths", type=int, nargs="+", default=list(default.depths), help="depths, each 6n+2"
     )
@@ -71,14 +71,15 @@ def _run(options: argparse.Namespace) -> int:
     from minires.table import format_table
 
     given = vars(options)
-    values: dict[str, Any] = {field.name: given[field.name] for field in fields(CompareConfig)}
+    names = {field.name for field in fields(CompareConfig)}
+    values: dict[str, Any] = {name: value for name, value in given.items() if name in names}
     for name in ("depths", "kinds", "seeds"):
         values[name] = tuple(values[name])
     config = CompareConfig(**values)
     if "threads" in given:
         kernels.set_num_threads(options.threads)
     kernels.get_num_threads()  # now, not after an hour: MINIRES_NUM_THREADS may be nonsense
-    dataset = data.load(config.data)
+    dataset = data.load(config.data, data_dir=given.get("data_dir"))
     config.check(dataset)
     folder = given.get("out", Path("runs") / f"compare-{config.data}")
     with output_folder(folder, FILES):

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from minires.cli.options import add_sgd_options, add_threads_option, folder_name
+from minires.cli.options import add_data_options, add_sgd_options, add_threads_option, folder_name
 from minires.cli.output import say, undisturbed
 
 __all__ = ["add_parser"]
@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
         **absent,
         help=f"resnet or preresnet with a depth of 6n+2 (default: {default.model})",
     )
-    parser.add_argument("--data", **absent, help=f"data set (default: {default.data})")
+    add_data_options(parser, default.data)
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -119,7 +119,7 @@ def _run(options: argparse.Namespace) -> int:
     if "threads" in given:
         kernels.set_num_threads(options.threads)
     kernels.get_num_threads()  # now, not after the work: MINIRES_NUM_THREADS may be nonsense
-    dataset = data.load(config.data)
+    dataset = data.load(config.data, data_dir=given.get("data_dir"))
     config.check(dataset)
     again = "-again" * bool(checkpoints)  # what the training run left stays as it is
     folder = given.get("out", Path("runs") / f"flow-{config.model}-{config.data}{again}")

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     from minires import __version__
-    from minires.cli import bench, compare, flow
+    from minires.cli import bench, compare, fetch, flow, train
 
     parser = _Parser(
         prog="minires",
@@ -55,9 +55,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True, parser_class=_Parser
     )
+    train.add_parser(commands)
     compare.add_parser(commands)
     flow.add_parser(commands)
     bench.add_parser(commands)
+    fetch.add_parser(commands)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:  # said by the command, whose help lists what it knows
         commands.choices[options.command].error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_sgd_options", "add_threads_option", "folder_name"]
+__all__ = ["add_data_options", "add_sgd_options", "add_threads_option", "folder_name"]
 
 
 def folder_name(text: str) -> Path:
@@ -14,6 +14,22 @@ def folder_name(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("needs the name of a folder")
     return Path(text)
+
+
+def add_data_options(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--data`` and ``--data-dir``, which are absent unless they are given."""
+    from minires.data.sources import LOADERS
+
+    names = ", ".join(LOADERS)
+    parser.add_argument(
+        "--data", default=argparse.SUPPRESS, help=f"data set: {names} (default: {default})"
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=folder_name,
+        default=argparse.SUPPRESS,
+        help="folder of its files (default: MINIRES_DATA, and where minires fetch puts them)",
+    )
 
 
 def add_sgd_options(parser: argparse.ArgumentParser, default: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -114,6 +114,8 @@ def _get(file: RemoteFile, path: Path, show: Callable[[int], None]) -> None:
         if not reasons:
             os.replace(part, path)
             return
+        with suppress(OSError):  # a folder in which nothing came goes again
+            path.parent.rmdir()
     stays = f"\n  {kept:,} bytes are kept in {part}; the same command goes on there." * bool(kept)
     raise DataError(
         f"could not fetch {file.name}: {'; '.join(reasons)}.{stays}\n"

@@ -17,9 +17,10 @@ import numpy as np
 from minires import data, flow, kernels, models, rng, viz
 from minires.data import Dataset
 from minires.errors import UsageError
-from minires.experiments.training import Recipe, train_network
+from minires.experiments.training import train_network
 from minires.files import strict_json, write_whole
 from minires.models import CifarResNet
+from minires.train import Recipe
 
 __all__ = ["FILES", "KINDS", "CompareConfig", "compare", "write_results"]
 

@@ -11,7 +11,7 @@ from minires import models, train
 from minires.data import Dataset
 from minires.errors import DataError, UsageError
 from minires.experiments.instruments import INSTRUMENTS
-from minires.experiments.training import Recipe
+from minires.train import Recipe
 
 __all__ = ["MODELS", "FlowConfig", "from_checkpoints"]
 
@@ -90,12 +90,22 @@ class FlowConfig:
         self.recipe.check(len(dataset), self.data)
 
 
+# The options that minires flow takes from a checkpoint, or from the data.
+_FITTED = {"depth", "residual", "preactivation", "width", "shortcut", "in_channels", "num_classes"}
+
+
 def from_checkpoints(config: FlowConfig, checkpoints: Mapping[str, train.Checkpoint]) -> FlowConfig:
     """``config`` with the model, data and seed of trained networks.
 
     Raises DataError if the two are not twins, or say too little about themselves.
     """
     abouts = [checkpoint.about for checkpoint in checkpoints.values()]
+    for checkpoint in checkpoints.values():
+        if not isinstance(checkpoint.model, models.CifarResNet):
+            raise DataError(
+                f"the checkpoint is of a {type(checkpoint.model).__name__}; minires flow looks at "
+                "the CIFAR family. Use minires.flow from Python for others."
+            )
     options = [
         {**c.model.options, "residual": None} for c in checkpoints.values() if c.model.options
     ]
@@ -107,7 +117,7 @@ def from_checkpoints(config: FlowConfig, checkpoints: Mapping[str, train.Checkpo
     first, (name, seed) = options[0], _origin(abouts[0])
     family = "preresnet" if first["preactivation"] else "resnet"
     known = models.cifar_resnet(8).options or {}
-    for option in ("block", "norm", "init_scale", "layers_per_skip", "zero_init_residual"):
+    for option in sorted(known.keys() - _FITTED):
         if first[option] != known[option]:
             raise DataError(
                 f"the checkpoint is of a network with {option}={first[option]!r}; minires flow "

@@ -25,6 +25,7 @@ from minires.experiments.training import train_network
 from minires.files import strict_json, write_whole
 from minires.flow.passes import names_of
 from minires.models import CifarResNet, PadShortcut
+from minires.models.resnet import ResNet
 from minires.nn.modes import evaluating
 from minires.progress import Progress
 
@@ -66,7 +67,7 @@ def microscope(
     *,
     checkpoints: Mapping[str, train.Checkpoint] | None = None,
     progress: TextIO | None = None,
-) -> tuple[dict[str, Any], dict[str, CifarResNet]]:
+) -> tuple[dict[str, Any], dict[str, ResNet]]:
     """Run the instruments on a network and on its plain twin.
 
     Args:
@@ -93,7 +94,7 @@ def microscope(
     given = dict(checkpoints or {})
     batch = Batch(*dataset.batch(config.batch_size), dataset, config.lr)
     subjects = [_Subject(_build(config, dataset, residual)) for residual in (False, True)]
-    trained: dict[str, CifarResNet] = {}
+    trained: dict[str, ResNet] = {}
     interrupted = False
     again = [s for s in subjects if config.epochs or s.kind in given]
     looks = sum(len(_instruments(s, config)) for s in [*subjects, *again])
@@ -104,7 +105,7 @@ def microscope(
                 _look(subject, subject.model, "initial", config, batch, shown)
             for subject in again:
                 if subject.kind in given:
-                    model = given[subject.kind].model
+                    model: ResNet = given[subject.kind].model
                 else:
                     model = _train(subject, config, dataset, progress)
                     trained[subject.name] = model
@@ -149,7 +150,7 @@ def _settle(model: CifarResNet, batch: Batch) -> None:
 
 def _look(
     subject: _Subject,
-    model: CifarResNet,
+    model: ResNet,
     moment: str,
     config: FlowConfig,
     batch: Batch,
@@ -253,7 +254,7 @@ def _shortcut(block: Any) -> str:
 
 
 def write_numbers(
-    results: Mapping[str, Any], trained: Mapping[str, CifarResNet], folder: Path
+    results: Mapping[str, Any], trained: Mapping[str, ResNet], folder: Path
 ) -> list[Path]:
     """Write flow.json, and a checkpoint of each network that was trained."""
     written = write_whole(folder, {RESULTS: strict_json(results).encode()})

@@ -1,45 +1,53 @@
-"""A trained network in a file: its weights, and what is needed to build it again.
+"""A network in a file: its weights, what is needed to build it again, and to train it further.
 
 The file is a NumPy archive (.npz) of plain arrays: ``weights/<name>`` for each parameter and
-buffer, and ``about``, a text in JSON.  Nothing in it is ever unpickled.
+buffer, ``optimizer/...`` for a run that is to go on, and ``about``, a text in JSON.  Nothing in it
+is ever unpickled.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from minires import nn, rng
+from minires import models, nn
 from minires.errors import DataError, MiniresError, UsageError
 from minires.files import write_whole
-from minires.models import CifarResNet, cifar_resnet
+from minires.models.resnet import ResNet
+from minires.saving.npz import npz_bytes, read_npz
+from minires.train.loop import Training
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
-FORMAT = "minires checkpoint 1"
+FORMAT = "minires checkpoint 2"
 _WEIGHTS = "weights/"
-_DEEPEST = 10_000
+_OWN = ("format", "network", "skip_scales", "training")
 
 
 class Checkpoint(NamedTuple):
-    """A network as it was saved, and what was written down with it."""
+    """A network as it was saved, and what was written down with it.
 
-    model: CifarResNet
+    ``training`` is what :meth:`Training.load_state_dict` takes; None if none was saved.
+    """
+
+    model: ResNet
     about: dict[str, Any]
+    training: dict[str, Any] | None = None
 
 
-def save_checkpoint(file: str | Path, model: CifarResNet, **about: Any) -> Path:
+def save_checkpoint(
+    file: str | Path, model: ResNet, *, training: Training | None = None, **about: Any
+) -> Path:
     """Write ``model`` to ``file``, whole or not at all.
 
     Args:
         file: its name; .npz by custom.
-        model: a network of :func:`minires.models.cifar_resnet`, which knows its own options.
+        model: a network of :mod:`minires.models` that knows how it was built.
+        training: the run that trains it, to be gone on with later.
         about: what else to write down, as JSON can hold it: data, epochs, seed, ...
 
     Returns:
@@ -55,31 +63,35 @@ def save_checkpoint(file: str | Path, model: CifarResNet, **about: Any) -> Path:
     ...     load_checkpoint(file).about["epochs"]
     0
     """
-    options = getattr(model, "options", None)
-    if not isinstance(model, CifarResNet) or options is None:
+    if not isinstance(model, ResNet) or model.options is None:
         raise UsageError(
             f"save_checkpoint: a {type(model).__name__} does not know how it was built; it takes "
-            "the networks of models.cifar_resnet. For others save state_dict() with numpy.savez."
+            "the networks of minires.models. For others save the weights alone, mr.save(model, "
+            "file)."
         )
-    for name in about.keys() & {"format", "options"}:
+    if training is not None and training.model is not model:
+        raise UsageError("save_checkpoint: the run trains another network than the one to save.")
+    for name in about.keys() & set(_OWN):
         raise UsageError(f"save_checkpoint: {name!r} is written by save_checkpoint itself.")
-    for name, block in model.named_modules():
-        if isinstance(block, nn.ResidualBlock) and block.skip_scale != 1:
-            raise UsageError(
-                f"save_checkpoint: the skip_scale of {name} is {block.skip_scale}, and a file does "
-                "not hold it: save the network itself, and scale it again by models.twin."
-            )
+    if training is None:
+        state: dict[str, Any] = {"plain": None}
+        arrays = {_WEIGHTS + name: array for name, array in model.state_dict().items()}
+    else:
+        state = training.state_dict()
+        arrays = state["arrays"]
+    network = {"network": models.describe(model), "skip_scales": _skip_scales(model)}
     try:
-        text = json.dumps({"format": FORMAT, **about, "options": options}, allow_nan=False)
+        json.dumps(about, allow_nan=False)
+        # A run that diverged has a nan in its history, which Python's JSON writes and reads.
+        text = json.dumps({"format": FORMAT, **about, **network, "training": state["plain"]})
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"save_checkpoint: JSON cannot hold what is to be noted ({error})."
         ) from None
-    buffer = io.BytesIO()
-    weights = {_WEIGHTS + name: array for name, array in model.state_dict().items()}
-    np.savez_compressed(buffer, about=np.array(text), **weights)  # type: ignore[arg-type]
+    # Weights are noise to a compressor: it takes longer than a training step to win a tenth.
+    content = npz_bytes({"about": np.array(text), **arrays}, compress=False)
     path = Path(file)
-    return write_whole(path.parent, {path.name: buffer.getvalue()})[0]
+    return write_whole(path.parent, {path.name: content})[0]
 
 
 def load_checkpoint(file: str | Path) -> Checkpoint:
@@ -91,33 +103,43 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
         DataError: there is no such file, or it is damaged or something else; the message says why.
     """
     try:
-        content = Path(file).read_bytes()
-        if not content.startswith(b"PK"):
-            raise _unreadable(file, "it is no .npz archive")
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is a single array")
-            arrays = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise _unreadable(file, error.strerror or error) from None
-    except zipfile.BadZipFile as error:
-        raise _unreadable(file, f"it is cut short or damaged ({error})") from None
-    except (ValueError, KeyError, EOFError, NotImplementedError) as error:
+        arrays = read_npz(file)
+    except DataError as error:
         raise _unreadable(file, error) from None
     about = _about(file, arrays)
-    weights = {
-        name.removeprefix(_WEIGHTS): array
-        for name, array in arrays.items()
-        if name.startswith(_WEIGHTS)
-    }
-    model = _built(file, about["options"])
-    if any(array.dtype == np.float64 for array in weights.values()):
-        model.to("float64")
+    scales, plain = about.pop("skip_scales"), about.pop("training")
     try:
-        model.load_state_dict(weights)
-    except MiniresError as error:
+        model = models.rebuild(about.pop("network"))
+        if any(array.dtype == np.float64 for array in arrays.values()):
+            model.to("float64")
+        _scale_skips(model, scales)
+        model.load_state_dict(
+            {
+                name.removeprefix(_WEIGHTS): array
+                for name, array in arrays.items()
+                if name.startswith(_WEIGHTS)
+            }
+        )
+    except (MiniresError, TypeError, ValueError) as error:
         raise _unreadable(file, error) from None
-    return Checkpoint(model, about)
+    return Checkpoint(model, about, None if plain is None else {"arrays": arrays, "plain": plain})
+
+
+def _skip_scales(model: nn.Module) -> dict[str, float]:
+    """The scales that are numbers; those that are learned are among the weights."""
+    return {
+        name: float(module.skip_scale)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ResidualBlock) and isinstance(module.skip_scale, int | float)
+    }
+
+
+def _scale_skips(model: nn.Module, scales: Mapping[str, float]) -> None:
+    blocks = {name: m for name, m in model.named_modules() if isinstance(m, nn.ResidualBlock)}
+    for name, scale in scales.items():
+        if name not in blocks:
+            raise ValueError(f"it scales the skip of {name!r}, and the network has no such block")
+        blocks[name].skip_scale = float(scale)
 
 
 def _about(file: str | Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -125,27 +147,17 @@ def _about(file: str | Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]
         raise _unreadable(file, "it has no entry 'about'")
     try:
         about: Any = json.loads(str(arrays["about"][()]))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _unreadable(file, "its entry 'about' is no JSON") from None
     found = about.get("format") if isinstance(about, dict) else None
     if found != FORMAT:
         raise _unreadable(file, f"its format is {found!r}, and {FORMAT!r} is needed")
-    if not isinstance(about.get("options"), dict):
+    if not isinstance(about.get("network"), dict):
         raise _unreadable(file, "it does not say which network it holds")
+    if not isinstance(about.setdefault("skip_scales", {}), dict):
+        raise _unreadable(file, "its skip_scales are no numbers by name")
+    about.setdefault("training", None)
     return dict(about)
-
-
-def _built(file: str | Path, options: dict[str, Any]) -> CifarResNet:
-    depth = options.get("depth")
-    if not isinstance(depth, int) or not 0 < depth <= _DEEPEST:
-        raise _unreadable(file, f"a network of depth {depth!r} cannot be built")
-    state = rng.get_state()
-    try:
-        return cifar_resnet(**options)
-    except (MiniresError, TypeError) as error:
-        raise _unreadable(file, error) from None
-    finally:
-        rng.set_state(state)
 
 
 def _unreadable(file: str | Path, reason: object) -> DataError:

@@ -1,79 +1,270 @@
-"""The training loop."""
+"""The training loop, and a run of it that can be left and gone on with."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import minires.functional as F
-from minires import nn
+from minires import nn, rng
 from minires.autograd import Tensor
 from minires.data import DataLoader
-from minires.errors import UsageError
+from minires.errors import StateError, UsageError
 from minires.kernels.parallel import one_blas_thread
 from minires.optim import Optimizer
 from minires.optim.lr_scheduler import LRScheduler
+from minires.train.history import History, Step
 from minires.train.metrics import Evaluation, errors, evaluate
 
-__all__ = ["History", "Step", "fit"]
+__all__ = ["Training", "fit"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+OnStep = Callable[[Step], Any]
+OnEpoch = Callable[[History], Any]
+_OPTIMIZER, _WEIGHTS = "optimizer/", "weights/"
 
 
-@dataclass(frozen=True)
-class Step:
-    """What ``on_step`` is told: where training is, and how it goes in this epoch so far.
+class Training:
+    """A run of training: what it moves, where it is, and all that is needed to go on with it.
+
+    Args:
+        model: gives logits (N, classes) for images (N, C, H, W).
+        loader: the batches.
+        optimizer: over the parameters of the model.
+        scheduler: stepped after each epoch, or after each step if ``step_schedule``.
+        loss: ``loss(output, target)``, a single number, a mean over the batch; auxiliary outputs
+            are added by :func:`minires.nn.total_loss`.
+        evaluate_on: name -> (images, labels), evaluated after an epoch in evaluation mode.
+        evaluate_every: after every so many epochs, and after the last.
 
     Attributes:
-        epoch, step, steps: the epoch and the step in it, from 1; steps an epoch.
-        images: seen in this epoch.
-        loss, error: means over these images; the error in percent.
-        batch_loss: of this step's batch.
+        history: of the epochs that are finished.
+        step: steps so far.
+
+    >>> import minires as mr
+    >>> def begin():
+    ...     _ = mr.manual_seed(0)
+    ...     model = mr.models.cifar_resnet(8, width=2, in_channels=1)
+    ...     loader = DataLoader(mr.data.load_digits().test, 120, shuffle=True, seed=0)
+    ...     return Training(model, loader, mr.optim.SGD(model.parameters(), lr=0.1))
+    >>> whole, first, second = begin(), begin(), begin()
+    >>> _, _ = whole.run(epochs=2), first.run(epochs=2, on_step=lambda step: step.number == 4)
+    >>> second.load_state_dict(first.state_dict())  # in the middle of the second epoch
+    >>> second.run(epochs=2).batch_loss == whole.history.batch_loss
+    True
     """
 
-    epoch: int
-    step: int
-    steps: int
-    images: int
-    loss: float
-    error: float
-    batch_loss: float = math.nan
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: DataLoader,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None = None,
+        *,
+        step_schedule: bool = False,
+        loss: Loss = F.cross_entropy,
+        evaluate_on: Mapping[str, tuple[Any, Any]] | None = None,
+        evaluate_every: int = 1,
+    ):
+        if evaluate_every < 1:
+            raise UsageError(f"Training: evaluate_every must be at least 1, got {evaluate_every}.")
+        self.model, self.loader, self.optimizer = model, loader, optimizer
+        self.scheduler, self.step_schedule = scheduler, step_schedule
+        self.loss = loss
+        self.evaluate_on, self.evaluate_every = dict(evaluate_on or {}), evaluate_every
+        self.history = History()
+        self.step = 0
+        self._epoch = _Epoch()
+
+    def run(
+        self,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        on_step: OnStep | Sequence[OnStep] = (),
+        on_epoch: OnEpoch | Sequence[OnEpoch] = (),
+    ) -> History:
+        """Train until so many epochs or steps are done, counted from the beginning of the run.
+
+        Args:
+            epochs, steps: one of them; so many steps may end in the middle of an epoch, which then
+                is the last one.
+            on_step, on_epoch: a function, or several, called after each step and each epoch.  If
+                one of ``on_step`` returns True, training stops there, in the middle of the epoch,
+                and can be gone on with.
+
+        Returns:
+            The :class:`History` of the whole run.
+        """
+        last = self._last_step(epochs, steps)
+        on_step, on_epoch = _listed(on_step), _listed(on_epoch)
+        while self.step < last or self._epoch.steps:
+            if not self._one_epoch(last, on_step):
+                break
+            self._end_epoch(last)
+            for tell_epoch in on_epoch:
+                tell_epoch(self.history)
+        return self.history
+
+    def _last_step(self, epochs: int | None, steps: int | None) -> int:
+        for name, value in (("epochs", epochs), ("steps", steps)):
+            if value is not None and value < 1:
+                raise UsageError(f"fit: {name} must be at least 1, got {value}.")
+        if (epochs is None) == (steps is None):
+            raise UsageError("fit: give epochs or steps, one of them.")
+        return steps if epochs is None else epochs * len(self.loader)  # type: ignore[return-value]
+
+    def _one_epoch(self, last: int, on_step: Sequence[OnStep]) -> bool:
+        """The rest of the epoch; whether it came to its end."""
+        now = self._epoch
+        if now.loader:  # it was left in the middle
+            self.loader.load_state_dict(now.loader)
+        self.model.train()
+        now.lr = now.lr if now.steps else float(self.optimizer.param_groups[0]["lr"])
+        if self.step >= last and now.steps < len(self.loader):  # left before it was evaluated
+            return True
+        started = time.perf_counter()
+        for x, y in self.loader:
+            output, batch_loss = self._one_step(x, y)
+            self.step += 1
+            now.add(batch_loss, errors(output, y), len(y))
+            now.loader = self.loader.state_dict()
+            now.seconds += time.perf_counter() - started
+            told = Step(
+                epoch=len(self.history.epoch) + 1,
+                step=now.steps,
+                steps=len(self.loader),
+                images=now.images,
+                loss=now.total / now.images,
+                error=100.0 * now.wrong / now.images,
+                batch_loss=batch_loss,
+                number=self.step,
+            )
+            if True in [tell(told) for tell in on_step]:  # all of them are told
+                return False
+            if self.step >= last and now.steps < len(self.loader):
+                break
+            started = time.perf_counter()
+        return True
+
+    def _one_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, float]:
+        """Forward, backward, step; the main output and the loss."""
+        with one_blas_thread():  # once around the step, not once around every product
+            self.optimizer.zero_grad()
+            output = self.model(x)
+            value = nn.total_loss(self.loss, output, y)
+            value.backward()
+            self.optimizer.step()
+        if self.scheduler is not None and self.step_schedule:
+            self.scheduler.step()
+        return nn.main_output(output), float(value)
+
+    def _end_epoch(self, last: int) -> None:
+        epoch, now = len(self.history.epoch) + 1, self._epoch
+        found = {}
+        due = epoch % self.evaluate_every == 0 or self.step >= last
+        for name, arrays in self.evaluate_on.items():
+            nothing = Evaluation(math.nan, math.nan)
+            found[name] = evaluate(self.model, arrays, loss=self.loss) if due else nothing
+        self.history.epoch.append(epoch)
+        self.history.step.append(self.step)
+        self.history.lr.append(now.lr)
+        self.history.batch_loss.append(now.total / now.images)
+        self.history.batch_error.append(100.0 * now.wrong / now.images)
+        self.history.seconds.append(now.seconds)
+        for name, evaluation in found.items():
+            self.history.loss.setdefault(name, []).append(evaluation.loss)
+            self.history.error.setdefault(name, []).append(evaluation.error)
+        if self.scheduler is not None and not self.step_schedule:
+            self.scheduler.step()
+        self._epoch = _Epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of all that the run depends on, between two steps.
+
+        Returns:
+            ``arrays``, by name: ``weights/<name>`` of parameters and buffers, and
+            ``optimizer/<number of the parameter>/<name>``; and ``plain``, which JSON can hold: the
+            settings of the optimiser, the schedule, the position in the epoch, the states of the
+            generators (of the order of the images and of all else), and the history.
+        """
+        optimizer = self.optimizer.state_dict()
+        arrays = {_WEIGHTS + name: array for name, array in self.model.state_dict().items()}
+        numbers: dict[str, dict[str, Any]] = {}
+        for i, values in optimizer["state"].items():
+            for name, value in values.items():
+                if hasattr(value, "dtype"):
+                    arrays[f"{_OPTIMIZER}{i}/{name}"] = value
+                else:
+                    numbers.setdefault(str(i), {})[name] = value
+        plain = {
+            "step": self.step,
+            "epoch": asdict(self._epoch),
+            "history": asdict(self.history),
+            "loader": self._epoch.loader or self.loader.state_dict(),
+            "optimizer": {"param_groups": optimizer["param_groups"], "state": numbers},
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "generator": rng.get_state(),
+        }
+        return {"arrays": arrays, "plain": plain}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict` of a run that was made in the same way.
+
+        The default generator is set too, so that dropout goes on with the same bits.
+
+        Raises:
+            StateError, UsageError: it is the state of a run of something else; the message says
+                what does not fit.  What was loaded before that stays loaded.
+        """
+        try:
+            arrays, plain = state["arrays"], state["plain"]
+            epoch, history = _made(_Epoch, plain["epoch"]), _made(History, plain["history"])
+            step, loader, scheduler = plain["step"], plain["loader"], plain["scheduler"]
+            optimizer = _optimizer_state(arrays, plain["optimizer"])
+            generator = plain["generator"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StateError(f"Training: this is no state of a run ({error!r}).") from None
+        if (scheduler is None) != (self.scheduler is None):
+            raise StateError("Training: one of the two runs has a schedule, and the other has not.")
+        self.optimizer.load_state_dict(optimizer)
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(scheduler)
+        self.loader.load_state_dict(loader)
+        self.model.load_state_dict(
+            {
+                name.removeprefix(_WEIGHTS): array
+                for name, array in arrays.items()
+                if name.startswith(_WEIGHTS)
+            }
+        )
+        try:
+            rng.set_state(generator)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"Training: no state of a generator ({error!r}).") from None
+        self.step, self._epoch, self.history = step, epoch, history
 
 
 @dataclass
-class History:
-    """One entry an epoch in each list; errors in percent.
+class _Epoch:
+    """Sums over the batches of the epoch that is going on."""
 
-    Attributes:
-        epoch: 1, 2, ...
-        lr: the learning rate of the first parameter group.
-        batch_loss, batch_error: means over the epoch's batches, in training mode, while the weights
-            move.
-        seconds: of training, without the evaluations.
-        loss, error: by the name of the data evaluated on, in evaluation mode after the epoch.
-    """
+    steps: int = 0
+    total: float = 0.0
+    wrong: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    lr: float = 0.0
+    loader: dict[str, Any] | None = None  # its state after the last batch
 
-    epoch: list[int] = field(default_factory=list)
-    lr: list[float] = field(default_factory=list)
-    batch_loss: list[float] = field(default_factory=list)
-    batch_error: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    loss: dict[str, list[float]] = field(default_factory=dict)
-    error: dict[str, list[float]] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, list[Any]]:
-        """Flat lists: ``train_loss``, ``train_error``, ... for data evaluated on as "train"."""
-        flat: dict[str, list[Any]] = {
-            name: getattr(self, name)
-            for name in ("epoch", "lr", "batch_loss", "batch_error", "seconds")
-        }
-        for name in self.loss:
-            flat[f"{name}_loss"] = self.loss[name]
-            flat[f"{name}_error"] = self.error[name]
-        return flat
+    def add(self, loss: float, wrong: int, images: int) -> None:
+        self.steps += 1
+        self.total += loss * images
+        self.wrong += wrong
+        self.images += images
 
 
 def fit(
@@ -81,24 +272,20 @@ def fit(
     loader: DataLoader,
     optimizer: Optimizer,
     *,
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
     scheduler: LRScheduler | None = None,
+    step_schedule: bool = False,
     loss: Loss = F.cross_entropy,
     evaluate_on: Mapping[str, tuple[Any, Any]] | None = None,
-    on_step: Callable[[Step], None] | None = None,
-    on_epoch: Callable[[History], None] | None = None,
+    evaluate_every: int = 1,
+    on_step: OnStep | Sequence[OnStep] = (),
+    on_epoch: OnEpoch | Sequence[OnEpoch] = (),
 ) -> History:
     """Train ``model``: for each epoch, for each batch, forward, backward, step.
 
-    Args:
-        model: gives logits (N, classes) for images (N, C, H, W).
-        loader: the batches.
-        optimizer: over the parameters of the model.
-        epochs: how often to go through the data.
-        scheduler: stepped after each epoch.
-        loss: ``loss(output, target)``, a single number, a mean over the batch.
-        evaluate_on: name -> (images, labels), evaluated after each epoch in evaluation mode.
-        on_step, on_epoch: called after each step and each epoch.
+    See :class:`Training` for the arguments, and :meth:`Training.run` for ``epochs``, ``steps`` and
+    the functions that are called on the way, such as a :class:`minires.flow.Recorder`.
 
     Returns:
         The :class:`History`.
@@ -112,67 +299,35 @@ def fit(
     >>> history.batch_loss[1] < history.batch_loss[0]
     True
     """
-    if epochs < 1:
-        raise UsageError(f"fit: epochs must be at least 1, got {epochs}.")
-    history = History()
-    for epoch in range(1, epochs + 1):
-        model.train()
-        lr = float(optimizer.param_groups[0]["lr"])
-        started = time.perf_counter()
-        mean_loss, mean_error = _one_epoch(model, loader, optimizer, loss, epoch, on_step)
-        seconds = time.perf_counter() - started
-        found = {
-            name: evaluate(model, arrays, loss=loss) for name, arrays in (evaluate_on or {}).items()
-        }
-        if scheduler is not None:
-            scheduler.step()
-        _note(history, epoch, lr, mean_loss, mean_error, seconds, found)
-        if on_epoch is not None:
-            on_epoch(history)
-    return history
+    training = Training(
+        model,
+        loader,
+        optimizer,
+        scheduler,
+        step_schedule=step_schedule,
+        loss=loss,
+        evaluate_on=evaluate_on,
+        evaluate_every=evaluate_every,
+    )
+    return training.run(epochs=epochs, steps=steps, on_step=on_step, on_epoch=on_epoch)
 
 
-def _one_epoch(
-    model: nn.Module,
-    loader: DataLoader,
-    optimizer: Optimizer,
-    loss: Loss,
-    epoch: int,
-    on_step: Callable[[Step], None] | None,
-) -> tuple[float, float]:
-    """Mean loss and error (percent) over the epoch's images."""
-    total, wrong, images = 0.0, 0, 0
-    for step, (x, y) in enumerate(loader, 1):
-        with one_blas_thread():  # once around the step, not once around every product
-            optimizer.zero_grad()
-            output = model(x)
-            value = loss(output, y)
-            value.backward()
-            optimizer.step()
-        batch_loss = float(value)
-        total += batch_loss * len(y)
-        wrong += errors(output, y)
-        images += len(y)
-        if on_step is not None:
-            mean_loss, mean_error = total / images, 100.0 * wrong / images
-            on_step(Step(epoch, step, len(loader), images, mean_loss, mean_error, batch_loss))
-    return total / images, 100.0 * wrong / images
+def _listed(functions: Any) -> list[Any]:
+    return [functions] if callable(functions) else list(functions)
 
 
-def _note(
-    history: History,
-    epoch: int,
-    lr: float,
-    batch_loss: float,
-    batch_error: float,
-    seconds: float,
-    found: dict[str, Evaluation],
-) -> None:
-    history.epoch.append(epoch)
-    history.lr.append(lr)
-    history.batch_loss.append(batch_loss)
-    history.batch_error.append(batch_error)
-    history.seconds.append(seconds)
-    for name, evaluation in found.items():
-        history.loss.setdefault(name, []).append(evaluation.loss)
-        history.error.setdefault(name, []).append(evaluation.error)
+def _made(kind: Any, values: Mapping[str, Any]) -> Any:
+    names = {entry.name for entry in fields(kind)}
+    if values.keys() != names:
+        raise ValueError(f"{kind.__name__} has {sorted(names)}, not {sorted(values)}")
+    return kind(**values)
+
+
+def _optimizer_state(arrays: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What :meth:`Optimizer.load_state_dict` takes."""
+    state: dict[int, dict[str, Any]] = {int(i): dict(v) for i, v in plain["state"].items()}
+    for name, array in arrays.items():
+        if name.startswith(_OPTIMIZER):
+            i, entry = name.removeprefix(_OPTIMIZER).split("/")
+            state.setdefault(int(i), {})[entry] = array
+    return {"state": state, "param_groups": plain["param_groups"]}

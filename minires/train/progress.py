@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TextIO
 
-from minires.train.loop import History, Step
+from minires.train.history import History, Step
 
 __all__ = ["Progress"]
 
@@ -21,8 +22,9 @@ class Progress:
 
     Args:
         label: what stands before the bar.
-        epochs, images: how long the run is: epochs, and images an epoch.
+        epochs, images: how long the run is: epochs (the last may be a part), and images an epoch.
         file: standard error if left out.
+        done: images of the run that were seen before, where it is gone on with.
 
     >>> import io
     >>> text = io.StringIO()
@@ -32,11 +34,20 @@ class Progress:
     'plain-20  epoch 1/1  loss 2.3000  error 90.0%  test error 88.0%  10 images/s\\n'
     """
 
-    def __init__(self, label: str, *, epochs: int, images: int, file: TextIO | None = None):
-        self.label, self.epochs, self.images = label, epochs, images
+    def __init__(
+        self,
+        label: str,
+        *,
+        epochs: float,
+        images: int,
+        file: TextIO | None = None,
+        done: int = 0,
+    ):
+        self.label, self.images = label, images
+        self.total, self.epochs = round(epochs * images), math.ceil(epochs)
         self.file = sys.stderr if file is None else file
         self._bar: Any = None
-        self._done = 0
+        self._done = done
         self._broken = False
 
     def __enter__(self) -> Progress:
@@ -44,7 +55,8 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=self.epochs * self.images,
+                total=self.total,
+                initial=self._done,
                 desc=self.label,
                 unit=" images",
                 unit_scale=False,
@@ -81,9 +93,12 @@ class Progress:
         if self._bar is not None or self._broken:
             return
         evaluated = "".join(
-            f"  {name} error {values[-1]:.1f}%" for name, values in history.error.items()
+            f"  {name} error {values[-1]:.1f}%"
+            for name, values in history.error.items()
+            if not math.isnan(values[-1])
         )
-        rate = self.images / max(history.seconds[-1], 1e-9)
+        images = min(self.images, self.total - (history.epoch[-1] - 1) * self.images)
+        rate = images / max(history.seconds[-1], 1e-9)
         self._try(
             print,
             f"{self.label}  epoch {history.epoch[-1]}/{self.epochs}"

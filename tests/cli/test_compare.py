@@ -204,14 +204,12 @@ def interrupt_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: Any, **options: Any) -> Any:
         calls.append(1)
         if len(calls) == number:
-            on_step = options["on_step"]
 
             def step(told: Any) -> None:
-                on_step(told)
                 if told.step == 2:
                     raise KeyboardInterrupt
 
-            options["on_step"] = step
+            options["on_step"] = [*options["on_step"], step]
         return fit(*args, **options)
 
     monkeypatch.setattr(mr.train, "fit", interrupted)
@@ -432,7 +430,7 @@ def test_a_real_interrupt_signal_keeps_what_is_finished() -> None:
 
 BAD: dict[str, tuple[list[str], str]] = {
     "no command": ([], "required: COMMAND"),
-    "unknown command": (["train"], "invalid choice: 'train'"),
+    "unknown command": (["teach"], "invalid choice: 'teach'"),
     "unknown option": (["compare", "--color", "red"], "unrecognized arguments: --color red"),
     "unknown data set": (["compare", "--data", "nothing"], "unknown data set 'nothing'; known: "),
     "depth 21": (["compare", "--depths", "20", "21"], "6n+2; the nearest are 20 and 26."),

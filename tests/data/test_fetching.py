@@ -42,7 +42,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, *addresses: str, checksum: str = SH
 
 
 def listed(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder / "tiny"))
+    return sorted(os.listdir(folder / "tiny")) if (folder / "tiny").exists() else []
 
 
 def refuse(handler: BaseHTTPRequestHandler, content: bytes, code: int = 404) -> None:

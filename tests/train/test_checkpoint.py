@@ -14,7 +14,7 @@ import pytest
 import minires as mr
 from minires import nn, rng
 from minires.errors import DataError, UsageError
-from minires.train import load_checkpoint, save_checkpoint
+from minires.train import Training, load_checkpoint, save_checkpoint
 
 OPTIONS: list[dict[str, Any]] = [
     {"depth": 8},
@@ -33,7 +33,7 @@ def test_a_network_comes_back_as_it_was(options: dict[str, Any], tmp_path: Path)
     model(x)  # the running statistics move
     file = save_checkpoint(tmp_path / "a.npz", model, epochs=3, data="digits")
     state = rng.get_state()
-    found, about = load_checkpoint(file)
+    found, about, _ = load_checkpoint(file)
     assert rng.get_state() == state
     assert (about["epochs"], about["data"]) == (3, "digits")
     assert found.options == model.options
@@ -70,9 +70,12 @@ def archive(**entries: Any) -> bytes:
     return buffer.getvalue()
 
 
+CIFAR = {"family": "cifar", "depth": 8}
+
+
 def about(**changes: Any) -> np.ndarray:
-    options = {"depth": 8, "width": 2}
-    return np.array(json.dumps({"format": "minires checkpoint 1", "options": options} | changes))
+    network = {"family": "cifar", "depth": 8, "width": 2}
+    return np.array(json.dumps({"format": "minires checkpoint 2", "network": network} | changes))
 
 
 class Trap:
@@ -89,14 +92,17 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no JSON": (archive(about=np.array("{")), "no JSON"),
     "a list": (archive(about=np.array("[1]")), "its format is None"),
     "another format": (archive(about=about(format="x")), "its format is 'x'"),
-    "no options": (archive(about=about(options=3)), "which network"),
-    "no depth": (archive(about=about(options={})), "depth None cannot be built"),
-    "too deep": (archive(about=about(options={"depth": 10**9 + 2})), "cannot be built"),
-    "no such depth": (archive(about=about(options={"depth": 9})), "Depth 9 does not exist"),
-    "unknown option": (archive(about=about(options={"depth": 8, "x": 1})), "unexpected keyword"),
+    "no network": (archive(about=about(network=3)), "which network"),
+    "no family": (archive(about=about(network={})), "Unknown family None"),
+    "no depth": (archive(about=about(network={"family": "cifar"})), "depth=None cannot be built"),
+    "too deep": (archive(about=about(network=CIFAR | {"depth": 10**9 + 2})), "cannot be built"),
+    "no such depth": (archive(about=about(network=CIFAR | {"depth": 9})), "Depth 9 does not"),
+    "unknown option": (archive(about=about(network=CIFAR | {"x": 1})), "Unknown options"),
+    "skips of no block": (archive(about=about(skip_scales={"a": 1})), "has no such block"),
+    "skips that are none": (archive(about=about(skip_scales=[1])), "no numbers by name"),
     "no weights": (archive(about=about()), "missing"),
-    "a pickle": (archive(about=about(), a=np.array([Trap()], dtype=object)), "allow_pickle"),
-    "a pickle for about": (archive(about=np.array([Trap()], dtype=object)), "allow_pickle"),
+    "a pickle": (archive(about=about(), a=np.array([Trap()], dtype=object)), "holds objects"),
+    "a pickle for about": (archive(about=np.array([Trap()], dtype=object)), "holds objects"),
 }
 
 
@@ -146,14 +152,29 @@ def test_a_network_in_float64_comes_back_in_float64(tmp_path: Path) -> None:
         assert found.state_dict()[name].tobytes() == array.tobytes(), name
 
 
-def test_a_twin_whose_skips_are_scaled_is_not_saved_as_one_whose_are_not(tmp_path: Path) -> None:
+def test_a_twin_comes_back_with_its_skips_scaled(tmp_path: Path) -> None:
     scaled = mr.models.twin(mr.models.cifar_resnet(8, width=2), 0.5)
-    with pytest.raises(UsageError, match=r"skip_scale of layer1\.0 is 0\.5"):
-        save_checkpoint(tmp_path / "a.npz", scaled)
-    assert not list(tmp_path.iterdir())
+    found = load_checkpoint(save_checkpoint(tmp_path / "a.npz", scaled)).model
+    assert [block.skip_scale for block in found.blocks()] == [0.5] * 3
 
 
-@pytest.mark.parametrize("name", ["format", "options"])
+def test_a_network_of_the_imagenet_family_comes_back(tmp_path: Path) -> None:
+    model = mr.models.resnet18(width=2, num_classes=3)
+    found = load_checkpoint(save_checkpoint(tmp_path / "a.npz", model)).model
+    assert type(found) is type(model)
+    assert found.options == model.options
+
+
+def test_the_run_of_another_network_is_not_saved(tmp_path: Path) -> None:
+    one, other = (mr.models.cifar_resnet(8, width=2, in_channels=1) for _ in range(2))
+    loader = mr.data.DataLoader(mr.data.load_digits().test, 100)
+    training = Training(one, loader, mr.optim.SGD(one.parameters(), lr=0.1))
+    with pytest.raises(UsageError, match="trains another network"):
+        save_checkpoint(tmp_path / "a.npz", other, training=training)
+    assert load_checkpoint(save_checkpoint(tmp_path / "a.npz", one)).training is None
+
+
+@pytest.mark.parametrize("name", ["format", "network", "skip_scales"])
 def test_a_note_cannot_take_the_place_of_what_the_file_needs(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{name!r} is written by save_checkpoint itself"):
         save_checkpoint(tmp_path / "a.npz", mr.models.cifar_resnet(8, width=2), **{name: "mine"})

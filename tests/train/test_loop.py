@@ -109,7 +109,7 @@ def test_every_list_of_the_history_has_an_entry_an_epoch() -> None:
     assert history.lr == pytest.approx([0.1, 0.1, 0.01, 0.001])
     flat = history.to_dict()
     assert set(flat) == {
-        *("epoch", "lr", "batch_loss", "batch_error", "seconds"),
+        *("epoch", "step", "lr", "batch_loss", "batch_error", "seconds"),
         *("train_loss", "train_error", "test_loss", "test_error"),
     }
     assert {len(values) for values in flat.values()} == {4}
@@ -124,7 +124,8 @@ def test_without_evaluations_the_history_has_none() -> None:
     model, loader, optimizer, _ = setup()
     history = fit(model, loader, optimizer, epochs=1)
     assert history.loss == history.error == {}
-    assert set(history.to_dict()) == {"epoch", "lr", "batch_loss", "batch_error", "seconds"}
+    names = {"epoch", "step", "lr", "batch_loss", "batch_error", "seconds"}
+    assert set(history.to_dict()) == names
 
 
 def test_two_histories_share_no_list() -> None:
