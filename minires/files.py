@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from typing import Any
 
 from minires.errors import UsageError
 
-__all__ = ["output_folder", "strict_json", "write_whole"]
+__all__ = ["is_temporary", "output_folder", "strict_json", "write_whole"]
 
 _ELSEWHERE = "choose another folder with --out"
 
@@ -64,6 +65,8 @@ def write_whole(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
             temporary.append((Path(path), folder / name))
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # before the name: a power cut must not leave it empty
             os.chmod(path, 0o666 & ~_umask())
         for path_now, path_then in temporary:
             os.replace(path_now, path_then)
@@ -73,6 +76,15 @@ def write_whole(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
         for path_now, _ in temporary:
             path_now.unlink(missing_ok=True)
     return [path for _, path in temporary]
+
+
+def is_temporary(path: str, name: str) -> bool:
+    """Whether ``path`` is what :func:`write_whole`, killed on the way, leaves of a file ``name``.
+
+    >>> is_temporary(".a.npz.k3_x9abc", "a.npz"), is_temporary(".a.npz.swp", "a.npz")
+    (True, False)
+    """
+    return re.fullmatch(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}", path) is not None
 
 
 def _umask() -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import math
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _run(options: argparse.Namespace) -> int:
     from minires import kernels
-    from minires.experiments.run import CHECKPOINT, CURVES, HISTORY, Run
+    from minires.experiments.run import CURVES, FILES, HISTORY, Run
     from minires.files import output_folder
 
     given = vars(options)
@@ -106,19 +107,25 @@ def _run(options: argparse.Namespace) -> int:
     folder, config, resume = _settings(given)
     dataset = config.load_data(given.get("data_dir"))
     config.check(dataset)
-    with output_folder(folder, (CHECKPOINT, HISTORY, CURVES)):
+    with output_folder(folder, FILES):
         run = Run(config, folder, dataset, resume=resume)
         if run.finished:
+            run.write_history()  # a run that was killed at its very end may lack the last line
+            if not (folder / CURVES).exists():
+                run.draw()
             say(f"{folder} holds a run that has come to its end: {_result(run)}")
             return 0
         with _asked_to_stop() as stop:
             run.go(progress=sys.stderr, save_every=options.save_every, stop=stop)
         if not run.finished:
             where = f"after step {run.training.step:,}, kept in {str(run.file)!r}"
-            print(f"minires train: interrupted {where}; --resume goes on", file=sys.stderr)
+            _tell(f"minires train: interrupted {where}; --resume goes on")
             return 130
         with undisturbed():
             curves = run.draw()
+    if not math.isfinite(run.training.history.batch_loss[-1]):
+        _tell("minires train: it diverged: the loss is no number any more; choose a lower --lr")
+        return 1
     say(f"{_result(run)}\nwritten: {run.file}, {folder / HISTORY}, {curves}")
     return 0
 
@@ -132,7 +139,12 @@ def _settings(given: dict[str, Any]) -> tuple[Path, Any, bool]:
     names = {entry.name for entry in fields(RunConfig)}
     own = {name: value for name, value in given.items() if name in names}
     if "network" in own:
+        settings = [name for name, _ in own["network"]]
+        if len(set(settings)) < len(settings):
+            raise UsageError(f"--network: {max(settings, key=settings.count)} is given twice.")
         own["network"] = dict(own["network"])
+    if not 0 <= given["save_every"] < math.inf:
+        raise UsageError(f"--save-every must be seconds, 0 or more, not {given['save_every']}.")
     config = RunConfig(**own)
     folder = given.get("out", Path("runs") / f"train-{config.model}-{config.data}")
     resume = given["resume"] and (folder / CHECKPOINT).exists()
@@ -150,20 +162,28 @@ def _settings(given: dict[str, Any]) -> tuple[Path, Any, bool]:
 def _asked_to_stop() -> Iterator[Any]:
     """A function that says whether Ctrl-C was pressed; pressed again, it ends at once."""
     asked = threading.Event()
+    before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
 
     def ask(*_: Any) -> None:
         asked.set()
         signal.signal(signal.SIGINT, before)
-        print("\nminires train: saving after this step ...", file=sys.stderr)
+        _tell("\nminires train: saving after this step ...")
 
-    if threading.current_thread() is not threading.main_thread():
+    ignored = before is signal.SIG_IGN  # as whoever started this wants it
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    before = signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGINT, ask)
     try:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _tell(text: str) -> None:
+    """To standard error, if anybody still reads it; also from within a signal handler."""
+    with suppress(OSError, RuntimeError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _result(run: Any) -> str:

@@ -47,7 +47,7 @@ def read_members(path: Path, limits: Mapping[str, int]) -> dict[str, bytes]:
                 pass
     except _Unfit as error:
         raise DataError(f"{path} {error}.") from None
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(f"{path} cannot be read ({reason}).") from error
     lacking = [name for name in limits if name not in found]

@@ -101,7 +101,11 @@ def _read(stream: Any, shape: tuple[int, ...] | None, checksum: str | None) -> N
         raise _Unfit(f"is {how} {min(len(body), size):,} of {size:,} bytes after the header")
     if checksum is not None and not has_checksum(checksum, (magic, header, body)):
         raise _Unfit("does not have the checksum of the published file: it is another, or damaged")
-    return np.frombuffer(body, dtype).reshape(found).astype(dtype.newbyteorder("="), copy=False)
+    try:
+        array = np.frombuffer(body, dtype).reshape(found)
+    except ValueError as error:  # too many dimensions, or too long ones beside an empty one
+        raise _Unfit(f"has a shape that no array can have ({error})") from None
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _read_up_to(stream: BinaryIO, size: int) -> bytearray:

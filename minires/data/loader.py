@@ -37,7 +37,8 @@ class DataLoader:
     Every epoch that is started draws one new order, so the order of epoch k depends on the seed
     and on k alone: not on the batch size, not on whether earlier epochs were walked to their end,
     and not on any other random number drawn anywhere.  With ``augment`` one more number is drawn
-    after the order: it and i seed the generator that batch i of the epoch is augmented with.
+    after the order, so that later epochs come in another order than without: it and i seed the
+    generator that batch i of the epoch is augmented with.
 
     Args:
         arrays: the pair (images, labels), both of length N along their first dimension, such as

@@ -31,19 +31,20 @@ def cache_folder(name: str) -> Path:
 def candidate_folders(name: str, data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
     """The folders in which the files of the data set ``name`` are looked for, in this order.
 
-    ``data_dir`` and its sub-folder ``name``, and no others, if it is given.  Else those of the
-    environment variable MINIRES_DATA (several are parted as in PATH) and their sub-folders, then
-    :func:`cache_folder`, then the place of Debian's packages.
+    The sub-folder ``name`` of ``data_dir`` and then that itself (the files of several sets have the
+    same names), and no others, if it is given.  Else the same of the environment variable
+    MINIRES_DATA (several are parted as in PATH), then :func:`cache_folder`, then the place of
+    Debian's packages.
 
     >>> [folder.as_posix() for folder in candidate_folders("mnist", "/data")]
-    ['/data', '/data/mnist']
+    ['/data/mnist', '/data']
     """
     if data_dir is not None:
         given = [os.fspath(data_dir)]
     else:
         given = [part for part in os.environ.get("MINIRES_DATA", "").split(os.pathsep) if part]
     roots = [Path(os.path.expanduser(text)) for text in given]
-    folders = [folder for root in roots for folder in (root, root / name)]
+    folders = [folder for root in roots for folder in (root / name, root)]
     if data_dir is None:
         folders += [cache_folder(name), _SYSTEM / name]
     return folders

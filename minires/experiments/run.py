@@ -7,10 +7,11 @@ and at the end a picture of the curves.
 from __future__ import annotations
 
 import json
+import os
 import time
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,12 +22,20 @@ from minires import rng, viz
 from minires.data import DataLoader, Dataset, PadCropFlip
 from minires.errors import DataError, MiniresError, UsageError
 from minires.experiments.run_config import RunConfig
-from minires.files import write_whole
-from minires.train import History, Progress, Step, Training, load_checkpoint, save_checkpoint
+from minires.files import is_temporary, write_whole
+from minires.train import (
+    STOP,
+    History,
+    Progress,
+    Step,
+    Training,
+    load_checkpoint,
+    save_checkpoint,
+)
 
-__all__ = ["CHECKPOINT", "CURVES", "HISTORY", "Run", "stored_config"]
+__all__ = ["CHECKPOINT", "CURVES", "FILES", "HISTORY", "Run", "stored_config"]
 
-CHECKPOINT, HISTORY, CURVES = "checkpoint.npz", "history.jsonl", "curves.png"
+FILES = CHECKPOINT, HISTORY, CURVES = "checkpoint.npz", "history.jsonl", "curves.png"
 _AHEAD = 2  # batches that a thread makes while the network is at work on another
 
 
@@ -63,11 +72,8 @@ class Run:
         resume: bool = False,
     ):
         self.config, self.folder, self.file = config, folder, folder / CHECKPOINT
-        if not resume and self.file.exists():
-            raise UsageError(
-                f"{str(folder)!r} has a run already: --resume goes on with it, and --out names "
-                "another folder."
-            )
+        if not resume:
+            _check_free(folder)
         self.dataset = config.load_data() if dataset is None else dataset
         config.check(self.dataset)
         self.recipe = config.training()
@@ -138,23 +144,29 @@ class Run:
         """
         saved = time.monotonic()
 
-        def on_step(_: Step) -> bool:
+        def on_step(_: Step) -> str | None:
             nonlocal saved
             leave = stop()
             if leave or time.monotonic() - saved >= save_every:
                 self.save()
                 saved = time.monotonic()
-            return leave
+            return STOP if leave else None
 
-        def on_epoch(history: History) -> None:
+        def on_epoch(_: History) -> str | None:
             nonlocal saved
             self.save()
             saved = time.monotonic()
+            return STOP if stop() else None
 
-        self._clean()
-        self._write_history()
         length = {self.recipe.unit: self.recipe.length}
-        with ExitStack() as stack, np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with (
+            _alone(self.folder),
+            ExitStack() as stack,
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
+            self._clean()
+            if self.training.step:
+                self.write_history()
             on_steps: list[Callable[[Step], Any]] = [on_step]
             on_epochs: list[Callable[[History], Any]] = [on_epoch]
             if progress is not None:
@@ -180,17 +192,19 @@ class Run:
             "data_crc": self.data_crc,
         }
         save_checkpoint(self.file, self.model, training=self.training, **about)
-        self._write_history()
+        self.write_history()
 
-    def _write_history(self) -> None:
+    def write_history(self) -> None:
+        """Write a line for each epoch that is finished."""
         lines = history_lines(self.training.history)
         write_whole(self.folder, {HISTORY: lines.encode()})
 
     def _clean(self) -> None:
         """Take away what a run that was killed while it wrote has left behind."""
-        for name in (CHECKPOINT, HISTORY, CURVES):
+        for name in FILES:
             for path in self.folder.glob(f".{name}.*"):
-                path.unlink(missing_ok=True)
+                if is_temporary(path.name, name):
+                    path.unlink(missing_ok=True)
 
     def draw(self) -> Path:
         """Write the picture of the curves."""
@@ -203,6 +217,42 @@ class Run:
             "history": self.training.history.to_dict(),
         }
         return write_whole(self.folder, {CURVES: viz.figure_png(viz.training_curves([run]))})[0]
+
+
+def _check_free(folder: Path) -> None:
+    """Raise UsageError if the folder has a file that a run would write over."""
+    if (folder / CHECKPOINT).exists():
+        raise UsageError(
+            f"{str(folder)!r} has a run already: --resume goes on with it, and --out names "
+            "another folder."
+        )
+    for name in FILES:
+        if (folder / name).exists():
+            raise UsageError(
+                f"{str(folder / name)!r} is there already, and is not of a run of minires train; "
+                "choose another folder with --out."
+            )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two runs in one folder would write over each other: the second is refused."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(f"another run is at work in {str(folder)!r}; wait for it.") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def history_lines(history: History) -> str:
@@ -245,14 +295,19 @@ def _check_same(file: Path, about: Mapping[str, Any], config: RunConfig, crc: in
     for name, value in own.items():
         if stored.get(name) != value:
             raise DataError(
-                f"{str(file)!r} is of another run: its {name} is {stored.get(name)!r}, and "
-                f"{value!r} is asked for."
+                f"{str(file)!r} is of another run: its {name} is {_shown(stored.get(name))}, and "
+                f"{_shown(value)} is asked for. Leave that out to go on with it, or name another "
+                "folder with --out."
             )
     if about.get("data_crc") != crc:
         raise DataError(
             f"{str(file)!r} is of a run on other data: the images of {config.data} that are here "
             "have another checksum."
         )
+
+
+def _shown(value: Any) -> str:
+    return "not given" if value is None else repr(value)
 
 
 def _crc(dataset: Dataset) -> int:

@@ -70,7 +70,13 @@ class RunConfig:
             changes["steps"] = None
         elif "steps" in changes and "epochs" not in changes:
             changes["epochs"] = None
-        return replace(RECIPES[self.recipe], **changes)
+        recipe = replace(RECIPES[self.recipe], **changes)
+        if recipe.warm_up and recipe.unit != RECIPES[self.recipe].unit and self.warm_up is None:
+            raise UsageError(
+                f"the warm-up of {self.recipe} is {recipe.warm_up} {RECIPES[self.recipe].unit}; "
+                f"where the length is told in {recipe.unit}, tell the warm-up too."
+            )
+        return recipe
 
     def load_data(self, data_dir: str | Path | None = None) -> Dataset:
         """The data set, or the part of it that is asked for."""
@@ -103,6 +109,11 @@ class RunConfig:
             "num_classes": dataset.num_classes,
             **self.network,
         }
+        if options["in_channels"] != dataset.image_shape[0]:
+            raise UsageError(
+                f"in_channels={options['in_channels']!r} does not fit the images of {self.data}, "
+                f"which have {dataset.image_shape[0]}; leave it out."
+            )
         model = models.named(self.model, **options)
         if self.weights is not None:
             model.load_state_dict(saving.load(self.weights))
@@ -120,7 +131,7 @@ class RunConfig:
         if min(blocks) < 0 or max(blocks) == 0:
             raise UsageError(
                 f"deepen: {shallow.extra_repr()} of {file!r} is not shallower than "
-                f"{wanted.extra_repr()} in every stage."
+                f"{wanted.extra_repr()}."
             )
         if shallow.residual or shallow.norm is None:
             deeper = models.deepen(shallow, blocks)

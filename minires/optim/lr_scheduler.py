@@ -63,8 +63,16 @@ class LRScheduler:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is; the rates themselves are in the optimiser's state."""
-        return {"last_epoch": self.last_epoch, "base_lrs": list(self.base_lrs)}
+        """Where it is, and what it was made with; the rates are in the optimiser's state."""
+        return {
+            "last_epoch": self.last_epoch,
+            "base_lrs": list(self.base_lrs),
+            "settings": self._settings(),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        own = ("optimizer", "base_lrs", "last_epoch", "schedulers")
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict` of a schedule made with the same arguments.
@@ -79,6 +87,11 @@ class LRScheduler:
             epoch, rates = int(state["last_epoch"]), [float(rate) for rate in state["base_lrs"]]
         except (KeyError, TypeError, ValueError):
             raise StateError(f"{type(self).__name__}: this is no state of a schedule.") from None
+        if state.get("settings") != self._settings():
+            raise StateError(
+                f"{type(self).__name__}: the state is of a schedule with {state.get('settings')}, "
+                f"and this one has {self._settings()}."
+            )
         if len(rates) != len(self.base_lrs):
             raise StateError(
                 f"{type(self).__name__}: the state is of {len(rates)} groups of parameters, and "

@@ -135,7 +135,8 @@ class Optimizer:
         try:
             groups, states = state["param_groups"], dict(state["state"])
             sizes = [len(group["params"]) for group in groups]
-        except (KeyError, TypeError, ValueError):
+            entries = [(i, entry, v) for i, values in states.items() for entry, v in values.items()]
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise StateError(f"{name}: this is no state of an optimiser.") from None
         own = [len(group["params"]) for group in self.param_groups]
         if sizes != own:
@@ -149,19 +150,26 @@ class Optimizer:
                 raise StateError(
                     f"{name}: the state has no {missing[0]}: it is of another kind of optimiser."
                 )
+            self._check_settings(dict(group))
         parameters = self._parameters()
-        for i, values in states.items():
-            for entry, value in values.items():
-                shape = getattr(value, "shape", None)
-                if shape and (i >= len(parameters) or shape != parameters[i].shape):
-                    raise StateError(
-                        f"{name}: {entry} of parameter {i} has shape {shape} in the state, but "
-                        f"the parameter {parameters[i].shape if i < len(parameters) else 'lacks'}."
-                    )
+        for i, entry, value in entries:
+            if type(i) is not int or not 0 <= i < len(parameters):
+                raise StateError(
+                    f"{name}: the state has {entry} of parameter {i!r}, and the parameters are "
+                    f"numbered 0 to {len(parameters) - 1}."
+                )
+            shape = getattr(value, "shape", None)
+            if shape not in (None, parameters[i].shape):
+                raise StateError(
+                    f"{name}: {entry} of parameter {i} has shape {shape} in the state, but the "
+                    f"parameter has {parameters[i].shape}."
+                )
         for mine, group in zip(self.param_groups, groups, strict=True):
             mine.update({key: value for key, value in group.items() if key != "params"})
         self.state = {
-            parameters[i]: {entry: _copied(value) for entry, value in values.items()}
+            parameters[i]: {
+                entry: _copied(value, parameters[i].dtype) for entry, value in values.items()
+            }
             for i, values in states.items()
         }
 
@@ -175,8 +183,9 @@ class Optimizer:
         return f"{type(self).__name__}({settings})"
 
 
-def _copied(value: Any) -> Any:
-    return value.copy() if hasattr(value, "dtype") else value
+def _copied(value: Any, dtype: Any = None) -> Any:
+    """A copy of an array, of the parameter's dtype where one is given; a number as it is."""
+    return value.astype(dtype or value.dtype) if hasattr(value, "dtype") else value
 
 
 def _short(group: Any) -> str:

@@ -108,7 +108,8 @@ def load(file: str | os.PathLike[str]) -> OrderedDict[str, np.ndarray]:
 
 def _from_npz(file: Content) -> OrderedDict[str, np.ndarray]:
     arrays = read_npz(file)
-    weights = {name: array for name, array in arrays.items() if name.startswith(_WEIGHTS)}
-    if not weights:
+    if "about" not in arrays:
         return OrderedDict(arrays)
+    # a checkpoint, which holds more than weights
+    weights = {name: array for name, array in arrays.items() if name.startswith(_WEIGHTS)}
     return OrderedDict((name.removeprefix(_WEIGHTS), array) for name, array in weights.items())

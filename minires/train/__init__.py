@@ -2,13 +2,14 @@
 
 from minires.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minires.train.history import History, Step
-from minires.train.loop import Training, fit
+from minires.train.loop import STOP, Training, fit
 from minires.train.metrics import Evaluation, errors, evaluate
 from minires.train.progress import Progress
 from minires.train.recipes import RECIPES, Recipe
 
 __all__ = [
     "RECIPES",
+    "STOP",
     "Checkpoint",
     "Evaluation",
     "History",

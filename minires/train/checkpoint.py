@@ -25,6 +25,7 @@ __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT = "minires checkpoint 2"
 _WEIGHTS = "weights/"
+_SMALL = 64  # a depth or width that does no harm
 _OWN = ("format", "network", "skip_scales", "training")
 
 
@@ -108,8 +109,10 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
         raise _unreadable(file, error) from None
     about = _about(file, arrays)
     scales, plain = about.pop("skip_scales"), about.pop("training")
+    network = about.pop("network")
     try:
-        model = models.rebuild(about.pop("network"))
+        _check_size(network, arrays)
+        model = models.rebuild(network)
         if any(array.dtype == np.float64 for array in arrays.values()):
             model.to("float64")
         _scale_skips(model, scales)
@@ -123,6 +126,16 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
     except (MiniresError, TypeError, ValueError) as error:
         raise _unreadable(file, error) from None
     return Checkpoint(model, about, None if plain is None else {"arrays": arrays, "plain": plain})
+
+
+def _check_size(network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError if the file speaks of a network much larger than the weights it holds."""
+    first = arrays.get(f"{_WEIGHTS}conv1.weight")
+    limits = {"width": len(first) if first is not None and first.ndim else 0, "depth": len(arrays)}
+    for name, limit in limits.items():
+        said = network.get(name)
+        if isinstance(said, int) and said > max(limit, _SMALL):
+            raise ValueError(f"it speaks of {name} {said}, and has weights of at most {limit}")
 
 
 def _skip_scales(model: nn.Module) -> dict[str, float]:

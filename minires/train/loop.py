@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +20,10 @@ from minires.optim.lr_scheduler import LRScheduler
 from minires.train.history import History, Step
 from minires.train.metrics import Evaluation, errors, evaluate
 
-__all__ = ["Training", "fit"]
+__all__ = ["STOP", "Training", "fit"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+STOP = "stop"  # what a function that is called on the way returns to end the training there
 OnStep = Callable[[Step], Any]
 OnEpoch = Callable[[History], Any]
 _OPTIMIZER, _WEIGHTS = "optimizer/", "weights/"
@@ -51,7 +53,9 @@ class Training:
     ...     loader = DataLoader(mr.data.load_digits().test, 120, shuffle=True, seed=0)
     ...     return Training(model, loader, mr.optim.SGD(model.parameters(), lr=0.1))
     >>> whole, first, second = begin(), begin(), begin()
-    >>> _, _ = whole.run(epochs=2), first.run(epochs=2, on_step=lambda step: step.number == 4)
+    >>> def stop_at_4(step):
+    ...     return STOP if step.number == 4 else None
+    >>> _, _ = whole.run(epochs=2), first.run(epochs=2, on_step=stop_at_4)
     >>> second.load_state_dict(first.state_dict())  # in the middle of the second epoch
     >>> second.run(epochs=2).batch_loss == whole.history.batch_loss
     True
@@ -93,8 +97,8 @@ class Training:
             epochs, steps: one of them; so many steps may end in the middle of an epoch, which then
                 is the last one.
             on_step, on_epoch: a function, or several, called after each step and each epoch.  If
-                one of ``on_step`` returns True, training stops there, in the middle of the epoch,
-                and can be gone on with.
+                one of them returns ``train.STOP``, training stops there, also in the middle of an
+                epoch, and can be gone on with.
 
         Returns:
             The :class:`History` of the whole run.
@@ -105,8 +109,8 @@ class Training:
             if not self._one_epoch(last, on_step):
                 break
             self._end_epoch(last)
-            for tell_epoch in on_epoch:
-                tell_epoch(self.history)
+            if _told_to_stop([tell(self.history) for tell in on_epoch]):
+                break
         return self.history
 
     def _last_step(self, epochs: int | None, steps: int | None) -> int:
@@ -115,6 +119,12 @@ class Training:
                 raise UsageError(f"fit: {name} must be at least 1, got {value}.")
         if (epochs is None) == (steps is None):
             raise UsageError("fit: give epochs or steps, one of them.")
+        cut = bool(self.history.step) and self.history.step[-1] % len(self.loader) != 0
+        if cut and self.step != (steps or -1):
+            raise UsageError(
+                f"fit: this run ended after {self.step} steps, in the middle of an epoch, and "
+                "cannot go further. Begin another one with its model and optimizer."
+            )
         return steps if epochs is None else epochs * len(self.loader)  # type: ignore[return-value]
 
     def _one_epoch(self, last: int, on_step: Sequence[OnStep]) -> bool:
@@ -143,7 +153,7 @@ class Training:
                 batch_loss=batch_loss,
                 number=self.step,
             )
-            if True in [tell(told) for tell in on_step]:  # all of them are told
+            if _told_to_stop([tell(told) for tell in on_step]):
                 return False
             if self.step >= last and now.steps < len(self.loader):
                 break
@@ -221,7 +231,7 @@ class Training:
                 what does not fit.  What was loaded before that stays loaded.
         """
         try:
-            arrays, plain = state["arrays"], state["plain"]
+            arrays, plain = state["arrays"], copy.deepcopy(state["plain"])
             epoch, history = _made(_Epoch, plain["epoch"]), _made(History, plain["history"])
             step, loader, scheduler = plain["step"], plain["loader"], plain["scheduler"]
             optimizer = _optimizer_state(arrays, plain["optimizer"])
@@ -310,6 +320,10 @@ def fit(
         evaluate_every=evaluate_every,
     )
     return training.run(epochs=epochs, steps=steps, on_step=on_step, on_epoch=on_epoch)
+
+
+def _told_to_stop(answers: list[Any]) -> bool:
+    return any(isinstance(answer, str) and answer == STOP for answer in answers)
 
 
 def _listed(functions: Any) -> list[Any]:

@@ -94,7 +94,7 @@ class Recipe:
         if not self.warm_up:
             return MultiStepLR(optimizer, drops)
         low = LinearLR(optimizer, WARM_UP, WARM_UP, self.warm_up)
-        rest = MultiStepLR(optimizer, [max(1, drop - self.warm_up) for drop in drops])
+        rest = MultiStepLR(optimizer, [max(0, drop - self.warm_up) for drop in drops])
         return SequentialLR(optimizer, [low, rest], [self.warm_up])
 
 

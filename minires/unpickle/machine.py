@@ -19,6 +19,7 @@ _HIGHEST_PROTOCOL = 5
 _PIECE = 1 << 20  # bytes read at a time: a false length must not be set aside in advance
 _LONGEST_LINE = 1000
 _CALL_BYTES_PER_BYTE, _CALL_BYTES = 8, 1 << 16
+_ENTRY = 16
 _SPECIFIC = re.compile(r"[\x21-\x7e]{1,80}")
 
 
@@ -215,7 +216,10 @@ class _Machine:
 
     def hand_over(self, arguments: tuple[Any, ...]) -> None:
         """Count what stand-ins are given: a remembered object, used often, could fill memory."""
-        self.handed += len(arguments) + sum(len(a) for a in arguments if hasattr(a, "__len__"))
+        for argument in arguments:
+            size = len(argument) if hasattr(argument, "__len__") else 1
+            # An entry of a list or a dict is a place of some 100 bytes, not a byte.
+            self.handed += size if isinstance(argument, str | bytes) else _ENTRY * (size + 1)
         if self.handed > _CALL_BYTES_PER_BYTE * self.count + _CALL_BYTES:
             raise ValueError("it uses the same bytes again and again")
 

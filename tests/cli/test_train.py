@@ -83,7 +83,25 @@ def test_what_is_said_beside_resume_must_agree_with_the_run(command: Callable[..
     ran = command("train", "--out", "a", "--resume", "--lr", "0.2")
     assert ran.code == 2
     assert ran.err.count("\n") == 1
-    assert "is of another run: its lr is None, and 0.2 is asked for" in ran.err
+    assert "is of another run: its lr is not given, and 0.2 is asked for" in ran.err
+
+
+def test_a_run_killed_at_its_very_end_gets_its_last_line_and_its_picture(
+    command: Callable[..., Ran],
+) -> None:
+    command("train", *TINY, "--out", "a")
+    history = Path("a/history.jsonl").read_text()
+    Path("a/history.jsonl").write_text(history.splitlines(keepends=True)[0])
+    Path("a/curves.png").unlink()
+    assert command("train", *TINY, "--out", "a", "--resume").code == 0
+    assert Path("a/history.jsonl").read_text() == history
+    assert sorted(os.listdir("a")) == FILES
+
+
+def test_a_run_that_diverged_says_so(command: Callable[..., Ran]) -> None:
+    ran = command("train", *TINY, "--lr", "1e30", "--out", "a")
+    assert ran.code == 1
+    assert "it diverged" in ran.err
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_with_the_same_bits(
@@ -141,6 +159,8 @@ def test_a_killed_run_goes_on_with_the_same_bits(command: Callable[..., Ran]) ->
         (["--recipe", "cake"], "invalid choice"),
         (["--epochs", "0"], "epochs must be at least 1"),
         (["--steps", "-3"], "steps must be at least 1"),
+        (["--network", "width=2", "width=3"], "width is given twice"),
+        (["--save-every", "nan"], "--save-every must be seconds"),
         (["--lr", "nan"], "lr must be a number above 0"),
         (["--train-images", "5000"], "5000"),
         (["--weights", "nowhere.pth"], "nowhere.pth"),

@@ -174,7 +174,7 @@ def test_without_files_the_message_tells_where_and_how(
     assert_refused(
         lambda: load(data_dir=tmp_path),
         DataError,
-        f"{name}: no folder has its files. ... {tmp_path}; {tmp_path}/{name}. ... -binary.tar.gz"
+        f"{name}: no folder has its files. ... {tmp_path}/{name}; {tmp_path}. ... -binary.tar.gz"
         f" ... -python.tar.gz. ... `minires fetch {name}` ... --data-dir ... MINIRES_DATA",
     )
 

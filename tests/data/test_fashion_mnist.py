@@ -121,7 +121,7 @@ def test_without_the_full_set_every_way_to_it_is_told(tmp_path: Path) -> None:
     assert_refused(
         lambda: load_fashion_mnist(full=True, data_dir=tmp_path),
         DataError,
-        f"fashion-mnist: no folder ... {tmp_path}; {tmp_path}/fashion-mnist. ... `minires fetch"
+        f"fashion-mnist: no folder ... {tmp_path}/fashion-mnist; {tmp_path}. ... `minires fetch"
         " fashion-mnist` ... --data-dir ... MINIRES_DATA ... dataset-fashion-mnist ..."
         " load_fashion_mnist()",
     )

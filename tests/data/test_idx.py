@@ -181,3 +181,15 @@ def test_the_checksums_belong_to_the_four_files_in_their_order(tmp_path: Path) -
         assert_refused(
             lambda source=source: read_idx_set(source, tmp_path), DataError, f"{path} does not have"
         )
+
+
+@pytest.mark.parametrize("lengths", [(1,) * 65, (0, *[2**32 - 1] * 3)])
+def test_a_shape_that_no_array_can_have_is_refused(
+    lengths: tuple[int, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    body = b"" if 0 in lengths else b"\0"
+    header = bytes([0, 0, 8, len(lengths)]) + struct.pack(f">{len(lengths)}I", *lengths)
+    path.write_bytes(header + body)
+    with pytest.raises(DataError, match="a shape that no array can have"):
+        read_idx(path)

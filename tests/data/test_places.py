@@ -49,9 +49,9 @@ def test_folders_come_in_the_order_that_is_told(
     last = [own_home / ".cache" / "minires" / "s", tmp_path / "system" / "s"]
     assert candidate_folders("s") == last
     monkeypatch.setenv("MINIRES_DATA", os.pathsep.join(["/one", "", "~/two"]))
-    own = [Path("/one"), Path("/one/s"), own_home / "two", own_home / "two" / "s"]
+    own = [Path("/one/s"), Path("/one"), own_home / "two" / "s", own_home / "two"]
     assert candidate_folders("s") == [*own, *last]
-    assert candidate_folders("s", "~/three") == [own_home / "three", own_home / "three" / "s"]
+    assert candidate_folders("s", "~/three") == [own_home / "three" / "s", own_home / "three"]
 
 
 def test_files_are_found_in_each_place_and_the_first_wins(
@@ -60,7 +60,7 @@ def test_files_are_found_in_each_place_and_the_first_wins(
     monkeypatch.setenv("MINIRES_DATA", str(tmp_path / "env"))
     places = [
         *(tmp_path / "system" / "s", own_home / ".cache" / "minires" / "s"),
-        *(tmp_path / "env" / "s", tmp_path / "env"),
+        *(tmp_path / "env", tmp_path / "env" / "s"),
     ]
     for place in places:  # the last one first
         paths = put(place, "a.bin", "b.bin")
@@ -74,7 +74,7 @@ def test_a_given_folder_is_the_only_one_that_is_looked_in(own_home: Path, tmp_pa
     assert_refused(
         lambda: find_files("s", FORMS, tmp_path / "given"),
         DataError,
-        f"s: no folder has its files.\n  Looked in: {tmp_path}/given; {tmp_path}/given/s.\n",
+        f"s: no folder has its files.\n  Looked in: {tmp_path}/given/s; {tmp_path}/given.\n",
     )
 
 
@@ -88,16 +88,16 @@ def test_spellings_and_forms_go_by_preference(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_folder_is_passed_over_and_named(tmp_path: Path) -> None:
-    put(tmp_path, "a.bin")
-    (tmp_path / "b.bin").mkdir()  # a folder is no file
-    complete = put(tmp_path / "s", "a.bin", "b.bin")
+    put(tmp_path / "s", "a.bin")
+    (tmp_path / "s" / "b.bin").mkdir()  # a folder is no file
+    complete = put(tmp_path, "a.bin", "b.bin")
     assert find_files("s", FORMS, tmp_path) == complete
     complete[1].unlink()
     lacks = "(lacks b.bin)"
     assert_refused(
         lambda: find_files("s", FORMS, tmp_path),
         DataError,
-        f"s: ... {tmp_path} {lacks}; {tmp_path}/s {lacks}.",
+        f"s: ... {tmp_path}/s {lacks}; {tmp_path} {lacks}.",
     )
 
 

@@ -89,5 +89,5 @@ def test_a_command_says_in_one_line_that_the_files_are_missing(
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.count("\n") == 1
     assert (
-        f"no folder has its files. Looked in: {tmp_path}/data; {tmp_path}/data/cifar10;" in ran.err
+        f"no folder has its files. Looked in: {tmp_path}/data/cifar10; {tmp_path}/data;" in ran.err
     )

@@ -88,10 +88,12 @@ def test_a_run_that_was_left_ends_with_the_bits_of_one_that_was_not(
 
 def test_what_a_killed_run_left_half_written_is_taken_away(tmp_path: Path) -> None:
     Run(TINY, tmp_path).go(stop=stop_after(2))
-    (tmp_path / f".{CHECKPOINT}.x1y2").write_bytes(b"half")
-    (tmp_path / "mine.txt").write_text("stays")
+    (tmp_path / f".{CHECKPOINT}.x1y2_abc").write_bytes(b"half")
+    for name in ("mine.txt", ".history.jsonl.swp"):
+        (tmp_path / name).write_text("stays")
     Run(TINY, tmp_path, resume=True).go()
-    assert sorted(p.name for p in tmp_path.iterdir()) == [CHECKPOINT, HISTORY, "mine.txt"]
+    names = [".history.jsonl.swp", CHECKPOINT, HISTORY, "mine.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
 
 
 def test_a_run_is_not_begun_over_another(tmp_path: Path) -> None:
@@ -102,12 +104,31 @@ def test_a_run_is_not_begun_over_another(tmp_path: Path) -> None:
     assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
+def test_a_run_is_not_begun_over_the_files_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "curves.png").write_text("of another command")
+    with pytest.raises(UsageError, match="is not of a run of minires train"):
+        Run(TINY, tmp_path)
+
+
+def test_two_runs_are_not_at_work_in_one_folder(tmp_path: Path) -> None:
+    first = Run(TINY, tmp_path, DATA)
+    second = Run(TINY, tmp_path, DATA)
+
+    def begin_another() -> bool:
+        with pytest.raises(UsageError, match="another run is at work in"):
+            second.go()
+        return False
+
+    first.go(stop=begin_another)
+    assert first.finished
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"model": "plain8"}, "its model is 'resnet8', and 'plain8' is asked for"),
         ({"network": {"width": 4}}, r"its network is \{'width': 2\}"),
-        ({"lr": 0.2}, "its lr is None, and 0.2 is asked for"),
+        ({"lr": 0.2}, "its lr is not given, and 0.2 is asked for"),
         ({"seed": 1}, "its seed is 0"),
     ],
 )
@@ -152,6 +173,8 @@ def test_a_damaged_run_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         ({"model": "resnet9"}, "no network 'resnet9'"),
         ({"network": {"shape": 3}}, "shape"),
         ({"network": {"width": "wide"}}, "width"),
+        ({"network": {"in_channels": 3}}, "in_channels=3 does not fit the images of digits"),
+        ({"recipe": "he2016-cifar"}, "the warm-up of he2016-cifar is 400 steps"),
         ({"recipe": "cake"}, "Unknown recipe 'cake'"),
         ({"normalize": "all"}, "Unknown normalize 'all'"),
         ({"epochs": 2, "steps": 2}, "epochs or in steps"),
@@ -224,7 +247,7 @@ def test_a_recipe_is_followed_but_for_what_replaces_it() -> None:
     recipe = config.training()
     assert (recipe.steps, recipe.warm_up, recipe.lr) == (64_000, 400, 0.1)
     assert (recipe.batch_size, recipe.augment) == (32, False)
-    assert replace(config, epochs=3).training().unit == "epochs"
+    assert replace(config, epochs=3, warm_up=1).training().unit == "epochs"
     assert RunConfig(steps=5).training().unit == "steps"
 
 

@@ -97,3 +97,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         mr.load(tmp_path / "no.pth")
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
         mr.load(tmp_path)
+
+
+def test_names_like_those_of_a_checkpoint_come_back_as_they_were(tmp_path: Path) -> None:
+    arrays = {"weights/a": np.ones(1), "b": np.zeros(2)}
+    assert list(mr.load(mr.save(arrays, tmp_path / "w.npz"))) == ["weights/a", "b"]

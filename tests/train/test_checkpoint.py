@@ -95,7 +95,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no network": (archive(about=about(network=3)), "which network"),
     "no family": (archive(about=about(network={})), "Unknown family None"),
     "no depth": (archive(about=about(network={"family": "cifar"})), "depth=None cannot be built"),
-    "too deep": (archive(about=about(network=CIFAR | {"depth": 10**9 + 2})), "cannot be built"),
+    "too deep": (archive(about=about(network=CIFAR | {"depth": 10**9 + 2})), "weights of at most"),
     "no such depth": (archive(about=about(network=CIFAR | {"depth": 9})), "Depth 9 does not"),
     "unknown option": (archive(about=about(network=CIFAR | {"x": 1})), "Unknown options"),
     "skips of no block": (archive(about=about(skip_scales={"a": 1})), "has no such block"),

@@ -23,6 +23,11 @@ def test_the_rate_falls_after_half_and_after_three_quarters() -> None:
     assert rates(Recipe(epochs=8)) == [0.1] * 4 + [0.01] * 2 + [0.001] * 2
 
 
+def test_a_drop_inside_the_warm_up_counts_behind_it() -> None:
+    assert rates(Recipe(epochs=4, warm_up=2)) == [0.01] * 2 + [0.01, 0.001]
+    assert rates(Recipe(epochs=4, warm_up=3)) == [0.01] * 3 + [0.001]
+
+
 def test_a_warm_up_comes_first_and_moves_no_later_drop() -> None:
     assert rates(Recipe(epochs=8, warm_up=2)) == [0.01] * 2 + [0.1] * 2 + [0.01] * 2 + [0.001] * 2
 

@@ -15,7 +15,7 @@ from minires import nn, rng
 from minires.data import DataLoader, PadCropFlip
 from minires.errors import MiniresError, StateError, UsageError
 from minires.optim.lr_scheduler import LinearLR, MultiStepLR, SequentialLR
-from minires.train import Step, Training, fit, load_checkpoint, save_checkpoint
+from minires.train import STOP, Step, Training, fit, load_checkpoint, save_checkpoint
 
 DIGITS = mr.data.load_digits()
 DATA = DIGITS.train_images[:70], DIGITS.train_labels[:70]
@@ -64,7 +64,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def stop_at(number: int) -> Any:
-    return lambda step: step.number == number
+    return lambda step: STOP if step.number == number else None
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
@@ -191,9 +191,9 @@ def test_auxiliary_outputs_are_trained_with_weight_0_3() -> None:
 
 def change(state: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     *outer, last = path.split(".", 1) if path.startswith("arrays") else path.split(".")
-    inner = state
+    inner: Any = state
     for name in outer:
-        inner = inner[name]
+        inner = inner[int(name) if isinstance(inner, list) else name]
     if value is None:
         del inner[last]
     else:
@@ -217,7 +217,11 @@ def change(state: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("arrays.weights/fc.bias", np.zeros(3), "has shape"),
         ("arrays.weights/fc.bias", None, "missing"),
         ("arrays.optimizer/0/momentum_buffer", np.zeros(3), "momentum_buffer of parameter 0"),
-        ("arrays.optimizer/9/momentum_buffer", np.zeros(3), "of parameter 9"),
+        ("arrays.optimizer/0/momentum_buffer", np.float32(1), r"shape \(\)"),
+        ("arrays.optimizer/9/momentum_buffer", np.zeros(3), "of parameter 9, and"),
+        ("plain.optimizer.param_groups.0.lr", -1.0, "lr must not be negative"),
+        ("plain.optimizer.state", {"0": 3}, "no state of a run"),
+        ("plain.scheduler.settings.milestones", [9], "a schedule with"),
         ("arrays.optimizer/x", np.zeros(3), "no state of a run"),
     ],
 )
@@ -229,6 +233,35 @@ def test_a_foreign_state_is_refused_by_what_does_not_fit(
     state = change(training.state_dict(), path, value)
     with pytest.raises(MiniresError, match=message):
         begin().load_state_dict(state)
+
+
+def test_a_state_is_not_changed_by_the_run_that_goes_on_from_it() -> None:
+    first = begin()
+    first.run(epochs=2, on_step=stop_at(7))
+    state = first.state_dict()
+    outcomes = []
+    for _ in range(2):
+        other = begin()
+        other.load_state_dict(state)
+        other.run(epochs=2)
+        outcomes.append(outcome(other))
+    assert same(*outcomes)
+
+
+def test_a_run_whose_last_epoch_was_cut_short_goes_no_further() -> None:
+    training = begin()
+    training.run(steps=7)
+    training.run(steps=7)
+    for length in ({"steps": 9}, {"epochs": 2}):
+        with pytest.raises(UsageError, match="ended after 7 steps, in the middle of an epoch"):
+            training.run(**length)
+
+
+@pytest.mark.parametrize("answer", [True, 1, np.zeros(2), "go"])
+def test_only_the_word_stop_ends_a_run(answer: Any) -> None:
+    history = begin().run(epochs=2, on_step=lambda _: answer, on_epoch=lambda _: answer)
+    assert history.step == [5, 10]
+    assert begin().run(epochs=2, on_epoch=lambda _: STOP).step == [5]
 
 
 def test_runs_with_and_without_a_schedule_are_told_apart() -> None:
