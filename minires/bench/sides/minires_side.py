@@ -10,10 +10,8 @@ from minires import __version__, models, nn, optim
 from minires.autograd import no_grad
 from minires.creation import ones, tensor
 from minires.kernels import set_num_threads
-from minires.models import PostActivationBlock
-from minires.models.blocks import basic
 
-__all__ = ["ResNet18", "chain", "conv", "convolve", "network", "norm", "pool", "setup"]
+__all__ = ["chain", "conv", "convolve", "network", "norm", "pool", "setup"]
 
 Work = tuple[Callable[[], Any], int | None]
 
@@ -24,34 +22,12 @@ def setup(threads: int) -> dict[str, str]:
     return {"minires": __version__}
 
 
-class ResNet18(nn.Module):
-    """The network of 18 layers for images of 224 x 224 (He et al. 2015, table 1)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        blocks: list[nn.Module] = []
-        sizes = [64, 64, 128, 256, 512]
-        for stage in range(1, 5):
-            width, stride = sizes[stage], 1 if stage == 1 else 2
-            for convs in (basic(sizes[stage - 1], width, stride, 2), basic(width, width, 1, 2)):
-                blocks.append(PostActivationBlock(convs, residual=True, shortcut="B", norm="batch"))
-        self.layers = nn.Sequential(*blocks)
-        self.fc = nn.Linear(512, 1000)
-
-    def forward(self, x: Any) -> Any:
-        """Logits (N, 1000) of images (N, 3, 224, 224)."""
-        x = self.layers(self.maxpool(F.relu(self.bn1(self.conv1(x)))))
-        return self.fc(F.flatten(F.adaptive_avg_pool2d(x, 1), 1))
-
-
 def network(spec: Any, inputs: Any) -> Work:
     """A training step (SGD with momentum), or the forward pass of inference."""
     n, channels, height, width = spec["shape"]
     model: nn.Module
     if spec["depth"] == "resnet18":
-        model, classes = ResNet18(), 1000
+        model, classes = models.resnet18(), 1000
     else:
         model, classes = (
             models.cifar_resnet(spec["depth"], width=spec["width"], in_channels=channels),
