@@ -14,7 +14,9 @@ of all, where that is more).
                 by rounding alone
 
 The last scale of each branch is set to 0.2.  At 1, where torchvision starts it, a few steps on a
-small batch amplify a change in the last digit until PyTorch does not repeat its own float64.
+small batch amplify a change in the last digit until PyTorch does not repeat its own float64:
+images that differ by 1e-15 moved its loss after three steps (training, 8 images of 32x32) by
+1.4e-7 of itself at depth 50, 4.9e-2 at 101 and 2.4e-3 at 152.
 
 The command fails if anything is further off.  It needs torch 2.13 and torchvision 0.28, and takes
 five minutes.
