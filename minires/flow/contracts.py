@@ -18,7 +18,15 @@ from minires.device import to_numpy
 from minires.errors import ContractError, MiniresError
 from minires.flow.finding import ERROR, LOSS, SEVERITIES, Finding, Seen, joined
 from minires.flow.gradient_rules import cut_off, no_gradient, not_finite, zero_gradient
-from minires.flow.passes import Loss, as_tensor, check_given, distance, loss_of, mode_of
+from minires.flow.passes import (
+    Loss,
+    as_tensor,
+    check_given,
+    distance,
+    keep_branches,
+    loss_of,
+    mode_of,
+)
 from minires.flow.structure_rules import (
     constant_channel,
     contract,
@@ -234,14 +242,12 @@ def _all_untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     """No trace on any of them, and no warnings of NumPy about what the rules report.
 
     Stochastic depth drops nothing inside: a branch that is left out this once is no mistake, and
-    all of them are to be looked at.
+    all of them are to be looked at.  In evaluation mode it drops nothing anyway.
     """
     with ExitStack() as stack:
         for module in modules:
             stack.enter_context(untouched(module))
-            for block in module.modules():
-                if isinstance(block, nn.ResidualBlock) and block.shortcut is not None:
-                    block.survival_probability = 1.0
+            keep_branches(module)
         stack.enter_context(np.errstate(all="ignore"))
         yield
 

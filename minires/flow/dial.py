@@ -1,6 +1,6 @@
 """The dial: one network with its skips turned from 0 to 1, and nothing else changed.
 
-In each residual block z = alpha * a*S(u) + F(u).  All settings have the same weights, and if they
+In each residual block z = alpha * a*S(u) + b*F(u).  All settings have the same weights, and if they
 are trained, the same batches in the same order: what differs is what the skips do.
 """
 
@@ -28,6 +28,7 @@ from minires.flow.passes import (
     check_reached,
     distance,
     gradients,
+    keep_branches,
     loss_of,
     mode_of,
     names_of,
@@ -35,10 +36,11 @@ from minires.flow.passes import (
 )
 from minires.flow.untouched import untouched
 from minires.models import twin
-from minires.optim import SGD
+from minires.optim import Optimizer
 from minires.result import Result
 from minires.rng import check_seed
 from minires.train import errors, fit
+from minires.train.recipes import Recipe
 
 __all__ = ["Dial", "DialReading", "dial"]
 
@@ -154,14 +156,23 @@ def dial(
 ) -> Dial:
     """Measure a network with its skips scaled by each of ``alphas``, and train it so if asked.
 
-    For each alpha a :func:`~minires.models.twin`, with the same weights: z = alpha*a*S(u) + F(u).
-    Loss and error are over all images; the gradients are those of the loss of the first
-    ``batch_size`` of them.  With ``train_epochs`` each twin is trained from there by SGD, over the
-    same batches in the same order, and all is measured again.  The model itself is not touched.
+    For each alpha a :func:`~minires.models.twin`, with the same weights: z = alpha*a*S(u) + b*F(u),
+    with a and b the scales that the block has.  Loss and error are over all images; the gradients
+    are those of the loss of the first ``batch_size`` of them.  With ``train_epochs`` each twin is
+    trained from there by SGD, over the same batches in the same order (the scalars of a Fixup
+    network with a tenth of the rate, see :mod:`minires.models.fixup`), and all is measured again.
+    The model itself is not touched.
 
     It measures in the mode the model is in.  That matters with batch normalisation: in evaluation
     mode the running statistics of a trained network are those of its own alpha, and do not fit the
     signal of another; in training mode each twin is normalised by the statistics of its batch.
+
+    With auxiliary heads, in training mode, the loss is that of the main output plus 0.3 times that
+    of each head; in evaluation mode, and for the error, the main output counts alone.  With
+    stochastic depth all branches run wherever the mode is training, in the training of the twins
+    too: at alpha 0 a block whose branch is dropped would hand on nothing at all.  In evaluation
+    mode the branches are multiplied by their probability of survival, until the twin is trained;
+    then no more, since it was trained with whole ones.
 
     A setting costs a forward pass over the data and one training step, twice if it is trained, and
     the training; in memory one twin at a time.  The check costs two training steps: the twin at 1
@@ -231,11 +242,9 @@ def dial(
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # it may diverge
             before.append(read(net, alpha))
             if train_epochs:
-                optimizer = SGD(
-                    net.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
-                )
+                recipe = Recipe(lr=lr, momentum=momentum, weight_decay=weight_decay)
                 order = DataLoader(train, loader.batch_size, shuffle=True, seed=seed)
-                _train(net, order, optimizer, int(train_epochs), loss)
+                _train(net, order, recipe.optimizer(net), int(train_epochs), loss)
                 after.append(read(net, alpha))
     return Dial(
         mode=mode_of(model),
@@ -254,6 +263,7 @@ def _gradients(
     """The names of the blocks; the loss, and its gradients at their inputs and of parameters."""
     seen = Bare()
     with untouched(net):
+        keep_branches(net)
         value = loss_of("dial", net, *batch, loss, seen)
         check_ran("dial", net, seen.blocks)
         check_reached("dial", net, seen.blocks, seen.inputs)
@@ -278,6 +288,7 @@ def _over(net: nn.Module, arrays: Arrays, batch_size: int, loss: Loss) -> tuple[
     """Mean loss and error (percent) over all images, in the mode the network is in."""
     total, wrong, images = 0.0, 0, 0
     with untouched(net), no_grad():
+        keep_branches(net)
         for x, y in DataLoader(arrays, min(batch_size, max(1, len(arrays[1])))):
             output = net(x)
             total += float(nn.total_loss(loss, output, y)) * len(y)
@@ -286,9 +297,12 @@ def _over(net: nn.Module, arrays: Arrays, batch_size: int, loss: Loss) -> tuple[
     return total / images, 100.0 * wrong / images
 
 
-def _train(net: nn.Module, loader: DataLoader, optimizer: SGD, epochs: int, loss: Loss) -> None:
-    """Train in training mode; the modes and the default generator are then as before."""
+def _train(
+    net: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int, loss: Loss
+) -> None:
+    """Train with all branches; the modes and the default generator are then as before."""
     modes = [(module, module.training) for module in net.modules()]
+    keep_branches(net.train())
     state = rng.get_state()
     try:
         fit(net, loader, optimizer, epochs=epochs, loss=loss)

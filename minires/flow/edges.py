@@ -2,12 +2,12 @@
 
 In each block that is chosen, with d the gradient that arrives at the sum,
 
-    forward    z = a*S(u) + F(u)                              as ever, to the last bit
-    backward   dLoss/du = skip * a*J_S^T d + branch * J_F^T d
+    forward    z = a*S(u) + b*F(u)                            as ever, to the last bit
+    backward   dLoss/du = skip * a*J_S^T d + branch * b*J_F^T d
 
-with two numbers ``skip`` and ``branch`` that are 1 in an ordinary pass.  A network without skips
-differs from one with skips in two things at once: it computes another function, and its gradient
-takes another way.  A lesion changes the second alone.
+with a and b the scales that the block has, and two numbers ``skip`` and ``branch`` that are 1 in an
+ordinary pass.  A network without skips differs from one with skips in two things at once: it
+computes another function, and its gradient takes another way.  A lesion changes the second alone.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from minires.autograd import Leaf, Node, Tensor
 from minires.flow.finding import ERROR, INFORMATION, LOSS, WARNING, Finding, Seen, joined, owner
 from minires.flow.graph import ancestors, reaches
 from minires.flow.watched_pass import Call, is_finite
+from minires.models.resnet import AuxiliaryHead
 
 __all__ = ["cut_off", "no_gradient", "not_finite", "zero_gradient"]
 
@@ -130,12 +131,21 @@ def no_gradient(seen: Seen) -> Iterator[Finding]:
             if cuts:
                 text += f" (cut off in {', '.join(c or 'the model itself' for c in cuts[:3])})"
             mend = "Hand its output on to the loss, as a tensor that is part of the graph."
-        elif seen.model.training:
-            text, mend = "it did not run in this pass", "Call it in forward, or leave it out."
-        else:
+        elif _rests(seen, layer):
             severity, text = INFORMATION, "it did not run in this pass, one in evaluation mode"
             mend = "An auxiliary head runs in training only; look at training mode, too."
+        else:
+            text, mend = "it did not run in this pass", "Call it in forward, or leave it out."
         yield Finding(layer, "no gradient", severity, text, mend, names)
+
+
+def _rests(seen: Seen, layer: str) -> bool:
+    """Whether it belongs to an auxiliary head in evaluation mode."""
+    return any(
+        isinstance(module, AuxiliaryHead) and not module.training
+        for name, module in seen.model.named_modules()
+        if layer == name or layer.startswith(f"{name}.")
+    )
 
 
 def zero_gradient(seen: Seen) -> Iterator[Finding]:

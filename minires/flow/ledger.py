@@ -1,9 +1,13 @@
 """The ledger: at each fork, what the gradient owes to the skip and what to the branch.
 
-With u the tensor at the fork of a block, S its shortcut, F its branch, a the scale of the skip and
-d the gradient that arrives at the sum, two gradients come back to u and are added there:
+With u the tensor at the fork of a block, S its shortcut, F its branch, a and b the scales of the
+two and d the gradient that arrives at the sum z = a*S(u) + b*F(u), two gradients come back to u
+and are added there:
 
-    skip   = a * J_S^T d          branch = J_F^T d          dLoss/du = skip + branch
+    skip   = a * J_S^T d          branch = b * J_F^T d      dLoss/du = skip + branch
+
+With stochastic depth b is 0 in training for a branch that is dropped in this pass; in evaluation
+the probability of survival is a factor of it.
 
 The split is taken at the fork.  At the sum, where tutorials often take it, both edges carry the
 same gradient d, and the comparison says nothing.  (He et al. 2016, equation 5, is the case of
@@ -56,10 +60,11 @@ class LedgerEntry:
         skip_norm, branch_norm, skip_rms, branch_rms: their sizes.
         share: |skip| / (|skip| + |branch|), between 0 and 1; None in a plain block.
         cosine: of the angle between the two; None in a plain block.
-        forward_ratio: |F(u)| / |a S(u)| in the forward pass, with the scale of the skip, as the two
-            terms stand in the sum; None in a plain block.
+        forward_ratio: |b F(u)| / |a S(u)| in the forward pass, with the two scales, as the terms
+            stand in the sum; None in a plain block.
         grad_rms, grad_norm: of the gradient at the block's input, dLoss/dx.
         error: of the check; the larger of two relative differences (see :func:`ledger`).
+        dropped: whether stochastic depth has left the branch out in this pass.
     """
 
     name: str
@@ -76,6 +81,7 @@ class LedgerEntry:
     grad_rms: float
     grad_norm: float
     error: float
+    dropped: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays."""
@@ -100,7 +106,7 @@ class Ledger(Result):
     figure_name = "ledger_figure"
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
-        """One row a block; ``|F|/|S|`` is ``forward_ratio``, where S has the scale of the skip."""
+        """One row a block; ``|F|/|S|`` is ``forward_ratio``, both with their scales."""
         headers = [
             "block",
             "skip |g|",
@@ -137,6 +143,9 @@ class Ledger(Result):
         count, s = len(self.blocks), "s" * (len(self.blocks) != 1)
         plain = sum(entry.kind == "plain" for entry in self.blocks)
         blocks = f"{count} block{s}" + (f" ({plain} of them plain)" if plain else "")
+        dropped = sum(entry.dropped for entry in self.blocks)
+        if dropped:
+            blocks += f" (stochastic depth dropped {dropped} of their branches in this pass)"
         if not math.isfinite(self.max_error):
             check = "the sum could not be checked, because some gradients are not finite."
         elif self.max_error > 1e-3:
@@ -255,11 +264,12 @@ def _entry(name: str, fork: Fork, found: dict[int, Tensor], bare: np.ndarray) ->
         grad_rms=norm(at_input) / float(at_input.size) ** 0.5,
         grad_norm=norm(at_input),
         error=_largest((distance(total, at_parting), distance(at_u, bare))),
+        dropped=fork.dropped,
     )
 
 
 def _ratio(fork: Fork) -> float | None:
-    """|F(u)| / |a S(u)|, where there is a skip, and not a zero one."""
+    """|b F(u)| / |a S(u)|, where there is a skip, and not a zero one."""
     if fork.branch_size is None or not fork.skip_size:
         return None
     return fork.branch_size / fork.skip_size

@@ -169,8 +169,9 @@ def backward_lesion(
 ) -> BackwardLesion:
     """Scale the gradient along the edges of blocks, in backward only, and see what becomes of it.
 
-    At the fork of each chosen block, dLoss/du = ``skip`` * a*J_S^T d + ``branch`` * J_F^T d instead
-    of the sum of the two, and with ``noise`` each of the two terms becomes
+    At the fork of each chosen block, dLoss/du = ``skip`` * a*J_S^T d + ``branch`` * b*J_F^T d
+    instead of the sum of the two (a and b are the scales that the block has), and with ``noise``
+    each of the two terms becomes
 
         factor * edge + noise * rms(edge) * n        with n standard normal, drawn for each edge
 

@@ -34,6 +34,7 @@ __all__ = [
     "distance",
     "finite",
     "gradients",
+    "keep_branches",
     "kind_of",
     "loss_of",
     "mode_of",
@@ -57,6 +58,7 @@ class Fork:
         skip, branch: the places where the two ways begin; skip is None in a plain block.
         parent: the block in whose branch this one runs, if any.
         skip_size, branch_size: norms of the two terms of the sum; None where there is none.
+        dropped: whether stochastic depth has left the branch out.
 
     ``parting``, ``skip`` and ``branch`` hold the values of u.  What arrives at ``skip`` and
     ``branch`` on the way back is what the two ways send, and at ``parting`` it is added.
@@ -70,6 +72,7 @@ class Fork:
         self.branch = alias(self.parting)
         self.skip_size: float | None = None
         self.branch_size: float | None = None
+        self.dropped = False
         # Where the two ways end, at the sum.
         self.skip_end: Node | None = None
         self.branch_end: Node | None = None
@@ -99,6 +102,8 @@ class Forks(nn.Observer):
         if skip is not None:
             fork.skip_end = skip.node
             fork.skip_size = norm(to_numpy(skip._data))
+        thinned = block.training and block.survival_probability != 1.0
+        fork.dropped = thinned and branch.node is None
         return skip, branch
 
 
@@ -185,6 +190,18 @@ def mode_of(model: nn.Module) -> str:
     """'training', 'evaluation', or 'mixed' where modules differ."""
     modes = {module.training for module in model.modules()}
     return "mixed" if len(modes) > 1 else "training" if modes == {True} else "evaluation"
+
+
+def keep_branches(model: nn.Module) -> None:
+    """Let stochastic depth drop no branch in training mode; blocks in evaluation stay as they are.
+
+    Changes the model, so call it in :func:`~minires.flow.untouched.untouched`, or on a copy.
+    """
+    for block in model.modules():
+        if not isinstance(block, nn.ResidualBlock) or block.shortcut is None:
+            continue
+        if block.training and 0.0 < block.survival_probability < 1.0:  # others are refused
+            block.survival_probability = 1.0
 
 
 @contextmanager

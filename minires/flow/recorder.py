@@ -15,7 +15,7 @@ from minires import nn
 from minires.autograd import Tensor, is_grad_enabled
 from minires.device import to_numpy
 from minires.errors import ContractError, ShapeError, UsageError
-from minires.flow.passes import check_is_model, norm
+from minires.flow.passes import block_names, check_is_model, norm
 from minires.flow.recording import LoggedStep, Numbers, Recording
 from minires.flow.watch import Response, Watch, weights_of
 from minires.train import Step
@@ -54,8 +54,11 @@ class Recorder:
     **What is recorded.**  By block what a :class:`LedgerEntry` has: skip_norm, branch_norm, share,
     cosine, grad_norm, grad_rms, forward_ratio.  By layer what a :class:`LayerSignal` has: mean,
     std, dead, grad_norm, weight_norm; and update_ratio, |w_after - w_before| / |w_before| of the
-    optimiser's real step, weight and bias as one vector.  A gradient that training does not need
-    is no value: that by the images, for a block that reads them.
+    optimiser's real step, weight and bias as one vector.  A block with parameters of its own is a
+    layer too, so the weight_norm of a block with a learned scale is the size of the scale.  A
+    gradient that training does not need is no value: that by the images, for a block that reads
+    them.  The gradient of a branch that stochastic depth has dropped is 0, and that of its layers,
+    which did not run, is no value.
 
     **What it changes.**  Nothing: the weights that come out have the same bits as without it.  (In
     one case the last digit may differ: a branch that reads its input more than once, such as one
@@ -116,7 +119,7 @@ class Recorder:
     @property
     def log(self) -> Recording:
         """What has been recorded so far."""
-        return Recording.of(self._logged)
+        return Recording.of(self._logged, list(block_names(self.model).values()))
 
     # --- the with block ---
 

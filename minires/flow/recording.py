@@ -97,13 +97,15 @@ class Recording(Result):
     figure_name = "recording_figure"
 
     @classmethod
-    def of(cls, logged: Sequence[LoggedStep]) -> Recording:
-        """The recording of these steps.  What did not run at one of them has no values there."""
+    def of(cls, logged: Sequence[LoggedStep], names: Sequence[str] = ()) -> Recording:
+        """The recording of these steps.  What did not run at one of them has no values there.
+
+        ``names``, of all modules, say in which order two stand that never ran in the same pass.
+        """
         blocks = [dict(zip(keyed([b[0] for b in s.blocks]), s.blocks, strict=True)) for s in logged]
         layers = [dict(zip(keyed([e[0] for e in s.layers]), s.layers, strict=True)) for s in logged]
         block_keys, layer_keys = (
-            _in_order(list(map(list, blocks))),
-            _in_order(list(map(list, layers))),
+            _in_order(list(map(list, passes)), names) for passes in (blocks, layers)
         )
         kinds = {key: block[1] for step in blocks for key, block in step.items()}
         return cls(
@@ -313,13 +315,23 @@ def keyed(names: Sequence[str]) -> list[Key]:
     return keys
 
 
-def _in_order(passes: Sequence[Sequence[Key]]) -> list[Key]:
-    """All keys in the order in which they ran; a new one stands behind the one it ran behind."""
+def _in_order(passes: Sequence[Sequence[Key]], names: Sequence[str]) -> list[Key]:
+    """All keys in the order in which they ran.
+
+    A new one stands behind the one it ran behind, and before the next that is known already.  Of
+    others in between, which did not run in that pass, the order of ``names`` tells.
+    """
+    rank = {name: i for i, name in enumerate(names)}
     order: list[Key] = []
     for keys in passes:
         place = 0
-        for key in keys:
+        for i, key in enumerate(keys):
             if key not in order:
+                later = set(keys[i + 1 :])
+                while place < len(order) and order[place] not in later:
+                    if rank.get(order[place][0], -1) >= rank.get(key[0], -1):
+                        break
+                    place += 1
                 order.insert(place, key)
             place = order.index(key) + 1
     return order

@@ -153,7 +153,9 @@ def signal(
     """Measure what every layer answers, and what gradient comes to it, for one batch.
 
     A layer is a module with parameters of its own and no modules below: Conv2d, BatchNorm2d,
-    Linear, or a user's own; the model needs no residual blocks.
+    Linear, or a user's own; the model needs no residual blocks.  A residual block that has
+    parameters of its own (a learned ``branch_scale``, the scalars of Fixup) is a layer too: its
+    answer is what the block gives, and |w| is the size of these parameters alone.
 
     A unit is dead if its answer is above 0 for no image and at no place, and a ReLU reads it: then
     the ReLU hands on zeros, and no gradient comes back.  The answers that count are those the ReLU

@@ -231,9 +231,11 @@ def shattering(
 def hold_statistics(model: nn.Module, x: Tensor) -> str:
     """Put ``model`` in evaluation mode, with batch norm that was in training on the batch ``x``.
 
-    Batch norm then divides by the biased variance, as it does in training.  Returns 'batch',
-    'running' or 'none': which statistics are held.  Changes the model, so call it in
-    :func:`~minires.flow.untouched.untouched`.
+    Batch norm then divides by the biased variance, as it does in training.  All else is in
+    evaluation mode in the pass of the batch too, as afterwards: dropout and stochastic depth leave
+    nothing out, so that every batch norm of every branch has its statistics, and nothing is drawn.
+    Returns 'batch', 'running' or 'none': which statistics are held.  Changes the model, so call it
+    in :func:`~minires.flow.untouched.untouched`.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     moving = [m for m in norms if m.training or m.running_mean is None]
@@ -244,6 +246,9 @@ def hold_statistics(model: nn.Module, x: Tensor) -> str:
         others = (0, *range(2, x.ndim))
         found[id(module)] = x.mean(axis=others), x.var(axis=others)
 
+    model.eval()
+    for module in moving:
+        module.train()
     handles = [module.register_forward_pre_hook(look) for module in moving]
     if moving:
         with no_grad(), naming_batch("shattering", model, x=x):

@@ -4,13 +4,13 @@ A network of L residual blocks is a sum over 2^L paths: at each block the gradie
 the skip or through the branch (Veit et al. 2016, equations 3 to 6 and figure 1).  Give every branch
 a formal weight t, on the way back only.  Then the gradient at the input of block l,
 
-    g_l(t) = J_pre^T (a J_S^T + t J_F^T) J_phi^T g_{l+1}(t)  =  c_0 + c_1 t + c_2 t^2 + ...
+    g_l(t) = J_pre^T (a J_S^T + t b J_F^T) J_phi^T g_{l+1}(t)  =  c_0 + c_1 t + c_2 t^2 + ...
 
 is a polynomial, and its coefficient c_k is the gradient that came through exactly k branches: the
 sum over all paths of that length.  At t = 1 it is the gradient.  (J_pre, J_S, J_F and J_phi are the
-Jacobians of the block's parts pre, shortcut, branch and activation, and a is its skip_scale.)  The
-coefficients are carried back side by side, each under its own number, and the number grows by one
-where the gradient comes out of a branch, at the fork.
+Jacobians of the block's parts pre, shortcut, branch and activation, and a and b are its skip_scale
+and branch_scale.)  The coefficients are carried back side by side, each under its own number, and
+the number grows by one where the gradient comes out of a branch, at the fork.
 """
 
 from __future__ import annotations

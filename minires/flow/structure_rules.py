@@ -168,7 +168,7 @@ def _zero_weights(model: nn.Module) -> bool:
 
 
 def contract(seen: Seen) -> Iterator[Finding]:
-    """Blocks that do not keep to u = pre(x), z = skip_scale*shortcut(u) + branch(u)."""
+    """Blocks that break u = pre(x), z = skip_scale*shortcut(u) + branch_scale*branch(u)."""
     kind = "block contract"
     changed: set[int] = set()
     for call in seen.watch.done:

@@ -39,11 +39,14 @@ def weights_of(layer: nn.Module) -> list[nn.Parameter]:
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The layers by name: the modules that have parameters of their own and no modules below."""
+    """The layers by name: the modules that have parameters of their own and no modules below.
+
+    A residual block with parameters of its own (a learned scale, the scalars of Fixup) is one too.
+    """
     return {
         name: module
         for name, module in model.named_modules()
-        if weights_of(module) and not module._modules
+        if weights_of(module) and (not module._modules or isinstance(module, nn.ResidualBlock))
     }
 
 
@@ -113,7 +116,8 @@ class Response:
 class Crossing:
     """One residual block in a pass: the sizes of what went, and came back, over skip and branch.
 
-    The numbers are those of :class:`minires.flow.LedgerEntry`, and None where nothing came.
+    The numbers are those of :class:`minires.flow.LedgerEntry`, and None where nothing came; where
+    something came over one of the two ways only, the other sent back 0.
     """
 
     def __init__(self, name: str, block: nn.ResidualBlock):
@@ -152,7 +156,8 @@ class Crossing:
         """The entry of the ledger, without its arrays."""
         skip, branch, at_input = map(_root, (self.skip, self.branch, self.at_input))
         share = cosine = ratio = None
-        if skip is not None and branch is not None:
+        if self.kind == "residual" and (skip is not None or branch is not None):
+            skip, branch = skip or 0.0, branch or 0.0
             share = skip / (skip + branch) if skip + branch else None
             cosine = (self.product or 0.0) / (skip * branch) if skip * branch else None
         if self.forward is not None and self.forward[0]:

@@ -1,9 +1,9 @@
 """The networks of the ResNet papers."""
 
-from minires.models.blocks import PadShortcut, PostActivationBlock, PreActivationBlock
 from minires.models.cifar import CifarResNet, check_depth, cifar_plain, cifar_resnet, nearest_depths
 from minires.models.deepen import deepen
 from minires.models.deepening import Deepening, deepening
+from minires.models.fixup import fixup_groups
 from minires.models.imagenet import (
     ImageNetResNet,
     imagenet_resnet,
@@ -16,6 +16,8 @@ from minires.models.imagenet import (
     resnet152,
 )
 from minires.models.names import describe, named, rebuild
+from minires.models.orders import PostActivationBlock, PreActivationBlock
+from minires.models.shortcuts import PadShortcut
 from minires.models.stack import Stack, StackBlock, stack
 from minires.models.summary import Summary, summary
 from minires.models.twins import twin
@@ -36,6 +38,7 @@ __all__ = [
     "deepen",
     "deepening",
     "describe",
+    "fixup_groups",
     "imagenet_resnet",
     "named",
     "nearest_depths",

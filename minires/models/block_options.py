@@ -30,43 +30,58 @@ ORDERS = (
     "relu-only-preactivation",
     "full-preactivation",
 )
+_CONV_ENDS_BRANCH = ("bn-after-addition", "full-preactivation")
 GATED = ("exclusive-gating", "shortcut-only-gating")
 SKIPS = ("identity", "constant-scaling", "constant-scaling-skip", *GATED, "conv", "dropout")
 
 
 @dataclass(frozen=True)
 class BlockOptions:
-    """What the blocks of a network have in common; see :func:`~minires.models.cifar_resnet`.
-
-    ``preactivation`` and the ``order`` "full-preactivation" are one and the same: either sets the
-    other, and ``order=None`` becomes the name of what ``preactivation`` says.
-    """
+    """What the blocks of a network have in common; see :func:`~minires.models.cifar_resnet`."""
 
     block: str = "basic"
     layers: int = 2
     residual: bool = True
-    preactivation: bool = False
     shortcut: str = "A"
     norm: str | None = "batch"
-    order: str | None = None
+    order: str = "original"
     skip: str = "identity"
     gate_bias: float | None = None
     branch_scale: float | None = None
     stochastic_depth: float | None = None
     fixup: bool = False
 
-    def __post_init__(self) -> None:
-        if self.order is None:
-            order = "full-preactivation" if self.preactivation else "original"
-            object.__setattr__(self, "order", order)
-        elif self.order == "full-preactivation":
-            object.__setattr__(self, "preactivation", True)
-
     @classmethod
     def of(cls, arguments: Mapping[str, Any], **others: Any) -> BlockOptions:
-        """The options among the arguments of a function; ``others`` come first."""
+        """The options among the arguments of a function; ``others`` come first.
+
+        ``preactivation`` is short for an order.  Raises UsageError if they contradict each other.
+        """
+        preactivation, order = arguments["preactivation"], arguments["order"]
+        if preactivation and order not in (None, "full-preactivation"):
+            raise UsageError(
+                f"preactivation=True is short for order='full-preactivation', but order is "
+                f"{order!r}. Leave one of them out."
+            )
+        if order is None:
+            order = "full-preactivation" if preactivation else "original"
         names = {entry.name for entry in fields(cls)}
-        return cls(**{name: arguments[name] for name in names & arguments.keys()} | others)
+        found = {name: arguments[name] for name in names & arguments.keys()}
+        return cls(**found | {"order": order} | others)
+
+    @property
+    def preactivation(self) -> bool:
+        """Whether the order is that of He et al. 2016."""
+        return self.order == "full-preactivation"
+
+    @property
+    def as_arguments(self) -> dict[str, Any]:
+        """How a function of a family is told the order: by name only where there is no other way.
+
+        So that equal networks have equal options.
+        """
+        named = self.order not in ("original", "full-preactivation")
+        return {"preactivation": self.preactivation, "order": self.order if named else None}
 
     @property
     def expansion(self) -> int:
@@ -82,6 +97,11 @@ class BlockOptions:
     def activates_last(self) -> bool:
         """Whether heads begin with the activation that the last block does not end with."""
         return self.order in ("relu-only-preactivation", "full-preactivation")
+
+    @property
+    def norm_ends_branch(self) -> bool:
+        """Whether a norm is the last layer of the branch."""
+        return self.norm is not None and self.order not in _CONV_ENDS_BRANCH
 
     @property
     def head_norm(self) -> str | None:
@@ -134,15 +154,17 @@ def _check_kinds(options: BlockOptions) -> None:
 
 
 def _check_order(options: BlockOptions) -> None:
-    if options.preactivation and options.order != "full-preactivation":
+    """Raise UsageError for an order that is another one under a second name."""
+    order, needs = options.order, ""
+    if options.norm is None and order == "bn-after-addition":
+        needs, same = "norm='batch': without it nothing is left to move", "original"
+    elif options.norm is None and order == "relu-only-preactivation":
+        needs, same = "norm='batch': without it only ReLU comes first", "full-preactivation"
+    elif not options.residual and order in ("bn-after-addition", "relu-before-addition"):
+        needs, same = "residual=True: without a sum nothing is before or after it", "original"
+    if needs:
         raise UsageError(
-            f"preactivation=True is short for order='full-preactivation', but order is "
-            f"{options.order!r}. Leave one of them out."
-        )
-    if options.order == "bn-after-addition" and options.norm is None:
-        raise UsageError(
-            "order='bn-after-addition' needs norm='batch': without it nothing is left to move, "
-            "and the block is the original one."
+            f"order={order!r} needs {needs}, and the block is that of order={same!r}. Choose that."
         )
 
 

@@ -10,12 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minires import nn
-from minires.models.block_options import (
-    EXPANSION,
-    BlockOptions,
-    check_options,
-    check_zero_init,
-)
+from minires.models.block_options import EXPANSION, BlockOptions
 from minires.models.conv_block import ConvBlock, ConvSpec, basic, bottleneck, normalisation
 from minires.models.fixup import FixupBlock, ScalarBias
 from minires.models.orders import (
@@ -26,26 +21,11 @@ from minires.models.orders import (
     ReLUBeforeAdditionBlock,
     ReLUOnlyBlock,
 )
-from minires.models.shortcuts import PadShortcut
+from minires.models.shortcuts import CONSTANT
 
-__all__ = [
-    "EXPANSION",
-    "BlockOptions",
-    "ConvSpec",
-    "PadShortcut",
-    "PostActivationBlock",
-    "PreActivationBlock",
-    "basic",
-    "bottleneck",
-    "check_options",
-    "check_zero_init",
-    "make_block",
-    "make_stage",
-    "normalisation",
-    "stem_norm",
-]
+__all__ = ["basic", "bottleneck", "make_block", "make_stage", "stem_norm"]
 
-BLOCKS: dict[str | None, type[ConvBlock]] = {
+BLOCKS: dict[str, type[ConvBlock]] = {
     "original": PostActivationBlock,
     "bn-after-addition": BNAfterAdditionBlock,
     "relu-before-addition": ReLUBeforeAdditionBlock,
@@ -68,18 +48,11 @@ def make_block(
         kind = FixupBlock
     elif options.skip == "exclusive-gating":
         kind = ExclusiveGatingBlock
-    block = kind(
-        convs,
-        residual=options.residual,
-        shortcut=options.shortcut,
-        norm=options.norm,
-        first=first,
-        skip=options.skip,
-        gate_bias=options.gate_bias,
-        branch_scale=options.branch_scale,
-    )
-    if options.skip == "constant-scaling" and not block.changes_shape:
-        block.branch_scale = 0.5
+    block = kind(convs, options, first=first)
+    if options.skip.startswith("constant-scaling") and not block.changes_shape:
+        block.skip_scale = CONSTANT
+        if options.skip == "constant-scaling":
+            block.branch_scale = CONSTANT
     return block
 
 

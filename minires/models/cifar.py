@@ -12,7 +12,9 @@ from typing import Any
 import minires.functional as F
 from minires import nn
 from minires.errors import UsageError
-from minires.models.blocks import BlockOptions, make_stage, stem_norm
+from minires.kernels.checks import whole
+from minires.models.block_options import BlockOptions
+from minires.models.blocks import make_stage, stem_norm
 from minires.models.resnet import ResNet, build
 
 __all__ = ["CifarResNet", "check_depth", "cifar_plain", "cifar_resnet", "nearest_depths"]
@@ -80,7 +82,8 @@ def cifar_resnet(
             convolution; 'C' projects everywhere.
         width: filters of the first stage.
         in_channels, num_classes: of the data.
-        zero_init_residual: start with branches that are zero, so that each block is the identity.
+        zero_init_residual: start with branches that are zero, so that each block is its skip (and
+            what follows the sum).
         norm: 'batch' or None.
         init_scale: multiplies the He initialisation of all convolutions.
         layers_per_skip: convolutions that a shortcut passes over; 2 for basic blocks if left out,
@@ -96,8 +99,8 @@ def cifar_resnet(
             'shortcut-only-gating', 'conv' (1x1, with BN, as a projection) or 'dropout' (0.5).
         gate_bias: where the biases of the gates start; -6, the best of the paper, if left out.
         branch_scale: a learned scalar for each branch that starts at this number.  With 0.0 every
-            block starts as the identity: SkipInit (De and Smith 2020, section 4), which is meant
-            for ``norm=None``, and ReZero (Bachlechner et al. 2020, equation 1).
+            block starts as its skip: SkipInit (De and Smith 2020), which is meant for
+            ``norm=None``, and ReZero (Bachlechner et al. 2020, equation 1).
         stochastic_depth: probability that the branch of the last block survives in a step of
             training; that of the others decays to it linearly, from 1 at the stem (Huang et al.
             2016, equation 4; the paper has 0.5).
@@ -121,7 +124,7 @@ def cifar_resnet(
     tensor([0.], requires_grad=True)
     """
     arguments = dict(locals())
-    layers = _layers_per_skip(block, layers_per_skip)
+    depth, layers = whole(depth, "depth"), _layers_per_skip(block, layers_per_skip)
     check_depth(depth, block, layers)
     return build(CifarResNet, depth, BlockOptions.of(arguments, layers=layers), arguments)
 
@@ -165,9 +168,11 @@ def _layers_per_skip(block: str, layers: int | None) -> int:
         if layers not in (None, 3):
             raise UsageError("A bottleneck block has 3 layers; leave layers_per_skip out.")
         return 3
-    if layers is not None and layers < 1:
+    if layers is None:
+        return 2
+    if whole(layers, "layers_per_skip") < 1:
         raise UsageError(f"layers_per_skip must be at least 1, got {layers}.")
-    return layers or 2
+    return whole(layers, "layers_per_skip")
 
 
 def check_depth(depth: int, block: str = "basic", layers: int = 2) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minires import nn
+from minires.models.block_options import BlockOptions
 from minires.models.shortcuts import PadShortcut, identity_variant
 
 __all__ = ["ConvBlock", "ConvSpec", "basic", "bottleneck", "normalisation"]
@@ -50,30 +51,22 @@ class ConvBlock(nn.ResidualBlock):
 
     Args:
         convs: the convolutions of the branch.
-        residual: False makes the plain block of the same layers.
-        shortcut: 'A' pads with zeros where the dimensions grow, 'B' projects there, 'C' projects
-            everywhere.
-        norm: 'batch' or None; without it the convolutions have a bias.
+        options: what the block has in common with the others of its network; kept as ``options``.
+            The order of its parts is that of its class.
         first: whether it is the first block of the network, whose input the stem has activated.
-        skip: what an identity shortcut is made, see :mod:`minires.models.shortcuts`.
-        gate_bias: where the gates of such a skip start.
-        branch_scale: where a learned factor of the branch starts; None for no such factor.
+
+    :func:`minires.models.blocks.make_block` chooses the class that goes with the options.
     """
 
     def __init__(
         self,
         convs: Sequence[ConvSpec],
+        options: BlockOptions,
         *,
-        residual: bool,
-        shortcut: str,
-        norm: str | None,
         first: bool = False,
-        skip: str = "identity",
-        gate_bias: float | None = None,
-        branch_scale: float | None = None,
     ):
         super().__init__()
-        self.depth, self.first = len(convs), first
+        self.options, self.depth, self.first = options, len(convs), first
         for i, spec in enumerate(convs, 1):
             conv = nn.Conv2d(
                 spec.in_channels,
@@ -81,49 +74,50 @@ class ConvBlock(nn.ResidualBlock):
                 spec.kernel_size,
                 spec.stride,
                 spec.kernel_size // 2,
-                bias=self._conv_bias(norm),
+                bias=options.conv_bias,
             )
             setattr(self, f"conv{i}", conv)
-            self._add_norm(i, spec, norm)
+            self._add_beside_conv(i, spec)
         stride = 1
         for spec in convs:
             stride *= spec.stride
         self.changes_shape = stride != 1 or convs[0].in_channels != convs[-1].out_channels
         # By the options alone: a plain block is built as the residual one that it is held against.
-        self.projects = shortcut == "C" or (shortcut == "B" and self.changes_shape)
-        if residual:
-            sizes = convs[0].in_channels, convs[-1].out_channels, stride
-            self.downsample = self._shortcut_module(*sizes, norm, skip, gate_bias)
+        self.projects = options.shortcut == "C" or (options.shortcut == "B" and self.changes_shape)
+        if options.residual:
+            self.downsample = self._shortcut_module(
+                convs[0].in_channels, convs[-1].out_channels, stride
+            )
         else:
             self.shortcut = None  # type: ignore[method-assign, assignment]
-        if branch_scale is not None:
-            self.branch_scale = nn.Parameter(np.array([branch_scale], np.float32))
+        if options.branch_scale is not None:
+            self.branch_scale = nn.Parameter(np.array([options.branch_scale], np.float32))
 
-    def _conv_bias(self, norm: str | None) -> bool:
-        return norm is None
-
-    def _add_norm(self, i: int, spec: ConvSpec, norm: str | None) -> None:
+    def _add_beside_conv(self, i: int, spec: ConvSpec) -> None:
+        """Make what stands before or behind convolution ``i``, such as its norm."""
         raise NotImplementedError
 
-    def _projection(self, conv: nn.Module, out_channels: int, norm: str | None) -> nn.Module:
+    def _projection(self, conv: nn.Module, out_channels: int) -> nn.Module:
         raise NotImplementedError
 
     def _shortcut_module(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        norm: str | None,
-        skip: str,
-        gate_bias: float | None,
+        self, in_channels: int, out_channels: int, stride: int
     ) -> nn.Module | None:
-        if self.projects or (skip == "conv" and not self.changes_shape):
-            bias = self._conv_bias(norm)
-            conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=bias)
-            return self._projection(conv, out_channels, norm)
+        options = self.options
+        if self.projects or (options.skip == "conv" and not self.changes_shape):
+            conv = nn.Conv2d(in_channels, out_channels, 1, stride, bias=options.conv_bias)
+            return self._projection(conv, out_channels)
         if self.changes_shape:
             return PadShortcut(in_channels, out_channels, stride)
-        return identity_variant(skip, in_channels, gate_bias)
+        return identity_variant(options.skip, in_channels, options.gate_bias)
+
+    def last_scale(self) -> nn.Parameter:
+        """The parameter that multiplies the whole branch: the weight of its last layer.
+
+        A learned ``branch_scale`` comes behind it.
+        """
+        kind = "bn" if self.options.norm_ends_branch else "conv"
+        return getattr(self, f"{kind}{self.depth}").weight  # type: ignore[no-any-return]
 
     @property
     def shares_pre(self) -> bool:

@@ -19,11 +19,11 @@ from minires.kernels.checks import whole
 from minires.models.cifar import CifarResNet, nearest_depths
 from minires.models.identity_blocks import (
     Plan,
-    check_identity_exists,
+    check_can_deepen,
     identity_block,
     statistics_of,
 )
-from minires.models.imagenet import STAGES
+from minires.models.imagenet import STAGES, block_of
 from minires.models.resnet import ResNet, evenly_between
 from minires.models.stack import Stack
 from minires.models.twins import twin
@@ -54,8 +54,10 @@ def deepen(
     them.
 
     **Plain** blocks of basic convolutions with ReLU at the end are given numbers from 0 on, and
-    get Dirac convolutions (:func:`minires.nn.init.dirac_`).  Batch norm in between would change
-    what it is given, so there are two ways where the network has it, by ``identity``:
+    get Dirac convolutions (:func:`minires.nn.init.dirac_`).  So do pre-activation ones in a network
+    without batch norm: they give relu(x), and all that follows begins with ReLU, so that the
+    function is the same.  Batch norm in between would change what it is given, so there are two
+    ways where a post-activation network has it, by ``identity``:
 
     - 'without-norm': the blocks put in have none, but biases; the same in both modes.
     - 'calibrated': they have it, with gamma = sqrt(var + eps) and beta = mean of what the layer is
@@ -67,8 +69,12 @@ def deepen(
     after the addition, have batch norm in the way as well, and the same choice.  Without batch norm
     in the way ``identity`` and ``data`` make no difference.
 
-    Plain blocks that begin with ReLU, plain bottlenecks, and skips that are not the identity allow
-    no such block: the error says why.
+    What neither way serves is refused, and the error says why.  No plain bottleneck is the
+    identity.  Nor is a block that reads nothing but relu(bn(x)): with batch norm that is a plain
+    one that begins with ReLU, or a pre-activation one with shortcut C.  (Plain stacks are refused
+    with batch norm or without: they need not have a head that begins with ReLU.)  With skips that
+    are scaled, gated or dropped a branch of zero does not make a block the identity, and with ReLU
+    before the addition (and no ``branch_scale``) it could never learn.
 
     Args:
         model: of :func:`cifar_resnet`, the ImageNet family, or :func:`stack`.
@@ -77,12 +83,13 @@ def deepen(
         identity: how to deal with batch norm in the way; see above.
         data: images (N, C, H, W), or batches of them (with labels or without), such as a
             ``DataLoader``, for 'calibrated'; the more like the batches of training, the smaller
-            the jump.
+            the jump.  With stochastic depth all branches run on them.
 
     Returns:
         A network of the same class and mode, with copies of all parameters, buffers and attributes,
         but not of gradients and hooks; ``depth`` counts the new layers too.  Auxiliary heads stay
-        behind their blocks.  One draw is made of the default generator.
+        behind their blocks.  The new blocks are never dropped: their ``survival_probability`` is 1.
+        One draw is made of the default generator.
 
         ``options`` are those that build such a network again, where its family has one.  They are
         None for stages of other lengths, blocks without batch norm among others, heads that are no
@@ -90,7 +97,7 @@ def deepen(
         by its place: to get such a network again, deepen the shallow one again.
 
     Raises:
-        ContractError: ``model`` is of another kind, or has blocks that cannot be the identity.
+        ContractError: ``model`` is of another kind, or one that is refused; see above.
         UsageError: numbers or settings that make no sense.
 
     >>> import minires as mr
@@ -110,7 +117,7 @@ def deepen(
         )
     stages = _stages(model)
     added = _counts(blocks, len(stages))
-    check_identity_exists(model)
+    check_can_deepen(model)
     plan = Plan.of(model, identity, data, len(model.blocks()) + sum(added))
     found = statistics_of(model, data) if plan.calibrated else [None] * len(stages)
     made: Any = twin(model, 1.0)  # a copy
@@ -171,5 +178,4 @@ def _exists(made: ResNet, counts: Sequence[int]) -> bool:
     if isinstance(made, CifarResNet):
         known = made.depth in nearest_depths(made.depth, options.block, options.layers)
         return known and len(set(counts)) == 1
-    kind = "basic" if made.depth < 50 else "bottleneck"
-    return STAGES.get(made.depth) == tuple(counts) and options.block == kind
+    return STAGES.get(made.depth) == tuple(counts) and options.block == block_of(made.depth)

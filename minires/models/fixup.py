@@ -9,7 +9,7 @@ so that a step of size lr changes the output by Theta(lr), whatever L is.  Its t
 3. each branch has a scalar multiplier, from 1, and a scalar bias, from 0, stands before each
    convolution, linear layer and activation.
 
-The authors train the scalars with a tenth of the learning rate of the weights.
+The authors train biases and multipliers with a tenth of the learning rate of the weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from minires.models.conv_block import ConvBlock, ConvSpec
 
 __all__ = ["FixupBlock", "FixupLinear", "ScalarBias", "fixup_groups", "start_fixup"]
 
-_SCALARS = 0.1  # their rate, as a part of that of the weights
+_SLOW = 0.1  # the rate of biases and multipliers, as a part of that of the weights
 
 
 def _scalar(value: float) -> nn.Parameter:
@@ -76,16 +76,13 @@ class FixupBlock(ConvBlock):
     True
     """
 
-    def _conv_bias(self, norm: str | None) -> bool:
-        return False
-
-    def _add_norm(self, i: int, spec: ConvSpec, norm: str | None) -> None:
+    def _add_beside_conv(self, i: int, spec: ConvSpec) -> None:
         setattr(self, f"bias{i}a", _scalar(0.0))
         if i == self.depth:
             self.scale = _scalar(1.0)
         setattr(self, f"bias{i}b", _scalar(0.0))
 
-    def _projection(self, conv: nn.Module, out_channels: int, norm: str | None) -> nn.Module:
+    def _projection(self, conv: nn.Module, out_channels: int) -> nn.Module:
         return nn.Sequential(conv)
 
     @property
@@ -111,27 +108,24 @@ class FixupBlock(ConvBlock):
     def activation(self, z: Any) -> Any:
         return F.relu(z)
 
-    def last_scale(self, norm: str | None) -> nn.Parameter:
-        """The weights that are zero at the start, and make the branch zero."""
-        return getattr(self, f"conv{self.depth}").weight  # type: ignore[no-any-return]
-
 
 def fixup_groups(model: nn.Module, lr: float) -> list[dict[str, Any]]:
-    """The parameters as an optimiser takes them: the scalars with a tenth of the rate.
+    """The parameters as an optimiser takes them: biases and multipliers with a tenth of the rate.
 
-    The authors' code trains them so; at the full rate the biases at the ends of all branches add
-    up, and the output of a deep network moves too far in a step.
+    The authors' code tells them by their names, so that the bias of the classifier is one of them.
+    It gives no reason.  We observe that at the full rate the biases at the ends of all branches add
+    up, and that the output of a deep network moves too far in a step.
 
     >>> import minires as mr
     >>> model = mr.models.cifar_resnet(8, width=2, norm=None, fixup=True)
     >>> [(len(g["params"]), g["lr"]) for g in fixup_groups(model, 0.5)]
-    [(9, 0.5), (17, 0.05)]
+    [(8, 0.5), (18, 0.05)]
     """
     weights: list[nn.Parameter] = []
-    scalars: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        (scalars if parameter.shape == (1,) else weights).append(parameter)
-    return [{"params": weights, "lr": lr}, {"params": scalars, "lr": lr * _SCALARS}]
+    slow: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (slow if "bias" in name or "scale" in name else weights).append(parameter)
+    return [{"params": weights, "lr": lr}, {"params": slow, "lr": lr * _SLOW}]
 
 
 def start_fixup(blocks: Sequence[FixupBlock]) -> None:
@@ -140,4 +134,4 @@ def start_fixup(blocks: Sequence[FixupBlock]) -> None:
         for i in range(1, block.depth):
             with guard.writable(getattr(block, f"conv{i}").weight._data) as weight:
                 weight *= len(blocks) ** (-1.0 / (2 * block.depth - 2))
-        nn.init.zeros_(block.last_scale(None))
+        nn.init.zeros_(block.last_scale())

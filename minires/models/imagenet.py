@@ -13,12 +13,15 @@ from typing import Any
 import minires.functional as F
 from minires import nn
 from minires.errors import UsageError
-from minires.models.blocks import BlockOptions, make_stage, stem_norm
+from minires.kernels.checks import whole
+from minires.models.block_options import BlockOptions
+from minires.models.blocks import make_stage, stem_norm
 from minires.models.resnet import ResNet, build
 
 __all__ = [
     "STAGES",
     "ImageNetResNet",
+    "block_of",
     "imagenet_resnet",
     "plain18",
     "plain34",
@@ -106,8 +109,8 @@ def imagenet_resnet(
             convolution; 'C' projects everywhere (He et al. 2015, table 3).
         width: filters of the first stage.
         in_channels, num_classes: of the data.
-        zero_init_residual: start with branches that are zero, so that each block is the identity
-            (Goyal et al. 2017, section 5.1).
+        zero_init_residual: start with branches that are zero, so that each block is its skip (and
+            what follows the sum; Goyal et al. 2017, section 5.1).
         norm: 'batch' or None.
         init_scale: multiplies the He initialisation of all convolutions.
         aux_heads: classifiers beside the main one, evenly between the blocks; see
@@ -132,13 +135,14 @@ def imagenet_resnet(
     (2, 5)
     """
     arguments = dict(locals())
-    kind = _block_of(depth, block)
+    depth = whole(depth, "depth")
+    kind = block_of(depth, block)
     layers = 3 if kind == "bottleneck" else 2
     options = BlockOptions.of(arguments, block=kind, layers=layers)
     return build(ImageNetResNet, depth, options, arguments)
 
 
-def _block_of(depth: int, block: str | None) -> str:
+def block_of(depth: int, block: str | None = None) -> str:
     """The kind of block that goes with ``depth``; UsageError if there is none."""
     if depth not in STAGES:
         raise UsageError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from minires import nn, rng
-from minires.errors import MiniresError, UsageError
+from minires.errors import UsageError
 from minires.models.cifar import CifarResNet, check_depth, cifar_resnet, nearest_depths
 from minires.models.imagenet import STAGES, ImageNetResNet, imagenet_resnet
 from minires.models.resnet import ResNet
@@ -67,18 +67,18 @@ def named(name: str, **options: Any) -> ResNet:
     if match is None:
         raise UsageError(f"There is no network {name!r}. {_nearest(name)}")
     prefix, kind, depth = match[1] or "", match[2], int(match[3])
-    said = {"residual": kind != "plain"} | ({"preactivation": True} if kind[:3] == "pre" else {})
+    said = {"depth": depth, "residual": kind != "plain"} | ({"preactivation": True} if kind[:3] == "pre" else {})
     for option, value in said.items():
         if options.get(option, value) != value:
             raise UsageError(f"{option}={options[option]!r} contradicts the name {name!r}.")
     options |= said
     if not prefix and depth in STAGES:
-        return _built("imagenet", {"depth": depth, **options})
+        return _built("imagenet", options)
     if depth in _BOTTLENECKS_OF_2016:
         options = {"block": "bottleneck", "shortcut": "B"} | options
     if not options.keys() & {"block", "layers_per_skip"}:
         _check_name(name, kind, depth)
-    return _built("cifar", {"depth": depth, **options})
+    return _built("cifar", options)
 
 
 def _check_name(name: str, kind: str, depth: int) -> None:
@@ -122,7 +122,9 @@ def _nearest(name: str) -> str:
 def describe(model: nn.Module) -> dict[str, Any]:
     """Which network ``model`` is, as plain data for JSON; :func:`rebuild` builds it again.
 
-    The weights are not in it: they are in ``model.state_dict()``.
+    The weights are not in it: they are in ``model.state_dict()``.  Nor is what was changed after
+    the network was built, such as the scales of its skips: a :func:`~minires.models.twin` is
+    described as the network that it was made of.  (A checkpoint keeps the scales beside it.)
 
     Raises:
         UsageError: the model was not built by a function of a family.
@@ -180,9 +182,7 @@ def _built(family: str, options: Mapping[str, Any]) -> ResNet:
     _check_values(family, options, known)
     try:
         return build(**options)
-    except MiniresError:
-        raise
-    except (TypeError, ValueError) as error:
+    except OverflowError as error:  # a whole number that no float holds
         raise UsageError(
             f"A network of the {family} family cannot be built of {options}: {error}."
         ) from error

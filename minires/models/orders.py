@@ -40,13 +40,13 @@ __all__ = [
 class PostActivationBlock(ConvBlock):
     """The block of He et al. 2015: conv-BN-ReLU-...-conv-BN, the sum, then ReLU."""
 
-    def _add_norm(self, i: int, spec: ConvSpec, norm: str | None) -> None:
-        setattr(self, f"bn{i}", normalisation(spec.out_channels, norm))
+    def _add_beside_conv(self, i: int, spec: ConvSpec) -> None:
+        setattr(self, f"bn{i}", normalisation(spec.out_channels, self.options.norm))
 
-    def _projection(self, conv: nn.Module, out_channels: int, norm: str | None) -> nn.Module:
-        if norm is None:
+    def _projection(self, conv: nn.Module, out_channels: int) -> nn.Module:
+        if self.options.norm is None:
             return nn.Sequential(conv)
-        return nn.Sequential(conv, normalisation(out_channels, norm))
+        return nn.Sequential(conv, normalisation(out_channels, self.options.norm))
 
     def branch(self, u: Any) -> Any:
         for i in range(1, self.depth + 1):
@@ -57,11 +57,6 @@ class PostActivationBlock(ConvBlock):
 
     def activation(self, z: Any) -> Any:
         return F.relu(z)
-
-    def last_scale(self, norm: str | None) -> nn.Parameter:
-        """The parameter that multiplies the whole branch."""
-        layer = getattr(self, f"{'conv' if norm is None else 'bn'}{self.depth}")
-        return layer.weight  # type: ignore[no-any-return]
 
 
 class ExclusiveGatingBlock(PostActivationBlock):
@@ -91,10 +86,6 @@ class BNAfterAdditionBlock(PostActivationBlock):
 
     def activation(self, z: Any) -> Any:
         return F.relu(getattr(self, f"bn{self.depth}")(z))
-
-    def last_scale(self, norm: str | None) -> nn.Parameter:
-        """The parameter that multiplies the whole branch."""
-        return getattr(self, f"conv{self.depth}").weight  # type: ignore[no-any-return]
 
 
 class ReLUBeforeAdditionBlock(PostActivationBlock):
@@ -135,11 +126,11 @@ class PreActivationBlock(ConvBlock):
     gets an input that the stem has just activated, and has no BN of its own.
     """
 
-    def _add_norm(self, i: int, spec: ConvSpec, norm: str | None) -> None:
+    def _add_beside_conv(self, i: int, spec: ConvSpec) -> None:
         if not (self.first and i == 1):
-            setattr(self, f"bn{i}", normalisation(spec.in_channels, norm))
+            setattr(self, f"bn{i}", normalisation(spec.in_channels, self.options.norm))
 
-    def _projection(self, conv: nn.Module, out_channels: int, norm: str | None) -> nn.Module:
+    def _projection(self, conv: nn.Module, out_channels: int) -> nn.Module:
         return nn.Sequential(conv)  # no BN behind it: it reads what pre has normalised
 
     def pre(self, x: Any) -> Any:
@@ -152,7 +143,3 @@ class PreActivationBlock(ConvBlock):
                 u = F.relu(getattr(self, f"bn{i}")(u))
             u = getattr(self, f"conv{i}")(u)
         return u
-
-    def last_scale(self, norm: str | None) -> nn.Parameter:
-        """The parameter that multiplies the whole branch."""
-        return getattr(self, f"conv{self.depth}").weight  # type: ignore[no-any-return]

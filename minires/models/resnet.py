@@ -9,12 +9,13 @@ import minires.functional as F
 from minires import nn, rng
 from minires.autograd import guard
 from minires.errors import UsageError
-from minires.kernels.checks import whole
-from minires.models.blocks import BlockOptions, check_options, check_zero_init, normalisation
+from minires.kernels.checks import number, whole
+from minires.models.block_options import BlockOptions, check_options, check_zero_init
+from minires.models.conv_block import normalisation
 from minires.models.fixup import FixupBlock, FixupLinear, start_fixup
 from minires.models.shortcuts import GatedShortcut
 
-__all__ = ["AuxiliaryHead", "ResNet", "Stage", "build", "draw_weights", "start_at_identity"]
+__all__ = ["AuxiliaryHead", "ResNet", "Stage", "build", "draw_weights"]
 
 
 def classifier(channels: int, num_classes: int, options: BlockOptions) -> nn.Linear:
@@ -59,7 +60,7 @@ class ResNet(nn.Module):
         depth: layers with weights, from the first convolution to the head.
         residual, preactivation, norm, order: as the function that built it was told.
         options: all that it was told, so that the network can be built again; None for one that
-            was not built by a function.
+            was not built by a function.  ``order`` is None where ``preactivation`` says it all.
         block_options: of its blocks, so that more of them can be made.
         aux_after: the block, counted from 1, behind which each auxiliary head reads.
     """
@@ -78,8 +79,6 @@ class ResNet(nn.Module):
         if options.activates_last:
             self.bn2 = normalisation(channels, options.head_norm)
         self.fc = classifier(channels, num_classes, options)
-        if options.stochastic_depth is not None:
-            thin_out(self.blocks(), options.stochastic_depth)
 
     def add_auxiliary_heads(self, count: int) -> None:
         """Put ``count`` classifiers, aux1, aux2, ..., evenly between the blocks.
@@ -91,7 +90,7 @@ class ResNet(nn.Module):
         It is the remedy against vanishing gradients that was tried before skips.  Lee et al. 2015
         (deeply supervised nets) put a classifier at every hidden layer; Szegedy et al. 2015
         (GoogLeNet, section 5) put two in the middle and added their losses with weight 0.3; He et
-        al. 2015 (sections 1 and 2) name it among the remedies, and use none of it.
+        al. 2015 (section 2) name it among the remedies, and use none of it.
 
         Raises UsageError unless there are more blocks than heads.
         """
@@ -125,7 +124,8 @@ class ResNet(nn.Module):
     def forward(self, x: Any) -> Any:
         """Logits (N, num_classes) of images (N, in_channels, H, W).
 
-        With auxiliary heads, in training mode: ``(logits, (logits of aux1, logits of aux2, ...))``.
+        With auxiliary heads, in training mode: :class:`minires.nn.Outputs`, that is
+        ``(logits, (logits of aux1, logits of aux2, ...))``.
         """
         if self.aux_after and self.training:
             return self._forward_with_heads(x)
@@ -134,14 +134,14 @@ class ResNet(nn.Module):
             x = stage(x)
         return self.head(x)
 
-    def _forward_with_heads(self, x: Any) -> tuple[Any, tuple[Any, ...]]:
+    def _forward_with_heads(self, x: Any) -> nn.Outputs:
         x = self.stem(x)
         given: list[Any] = []  # by each block
         for stage in self.stages():
             x = stage(x, given=given)
         heads = (getattr(self, f"aux{i}") for i in range(1, len(self.aux_after) + 1))
         auxiliary = (head(given[at - 1]) for head, at in zip(heads, self.aux_after, strict=True))
-        return self.head(x), tuple(auxiliary)
+        return nn.Outputs(self.head(x), tuple(auxiliary))
 
     def head(self, x: Any) -> Any:
         """What comes after the blocks."""
@@ -186,7 +186,8 @@ def build(
         network: the class; it is given the depth, the options of the blocks and the sizes.
         arguments: all that the function was given, by name; kept as ``options`` of the network.
     """
-    sizes = {name: arguments[name] for name in ("width", "in_channels", "num_classes")}
+    sizes = {n: whole(arguments[n], n) for n in ("width", "in_channels", "num_classes")}
+    init_scale = number(arguments["init_scale"], "init_scale")
     if min(sizes.values()) < 1:
         raise UsageError("width, in_channels and num_classes must be at least 1.")
     check_options(options)
@@ -197,10 +198,13 @@ def build(
     model = network(depth, options, **sizes)
     model.add_auxiliary_heads(arguments["aux_heads"])
     rng.set_state(state)  # the layers' own first draws are replaced, and count for nothing
-    draw_weights(model, generator, arguments["init_scale"])
+    draw_weights(model, generator, init_scale)
     if arguments["zero_init_residual"]:
-        start_at_identity(model)
-    model.options = dict(arguments)
+        start_at_skip(model)
+    if options.stochastic_depth is not None:
+        thin_out(model.blocks(), options.stochastic_depth)
+    model.options = {**arguments, **options.as_arguments, **sizes}
+    model.options |= {"depth": depth, "init_scale": init_scale}
     return model
 
 
@@ -252,7 +256,7 @@ def thin_out(blocks: Sequence[nn.ResidualBlock], last: float) -> None:
         block.survival_probability = 1.0 - i / len(blocks) * (1.0 - last)
 
 
-def start_at_identity(model: ResNet) -> None:
+def start_at_skip(model: ResNet) -> None:
     """Set what scales each branch as a whole to zero (Goyal et al. 2017, section 5.1)."""
     for block in model.blocks():
-        nn.init.zeros_(block.last_scale(model.norm))
+        nn.init.zeros_(block.last_scale())

@@ -9,6 +9,7 @@ block, test error in percent, "fail" if above 20:
     ``skip=``              on the skip  on F      error   remark
     =====================  ===========  ========  ======  ============================
     identity               1            1         6.61    original
+    ``residual=False``     0            1         fail    a plain network
     constant-scaling-skip  0.5          1         fail
     constant-scaling       0.5          0.5       12.35   as frozen gates
     exclusive-gating       1 - g(u)     g(u)      fail    b_g starts at 0 to -5
@@ -20,10 +21,14 @@ block, test error in percent, "fail" if above 20:
     dropout                dropout 0.5  1         fail
     =====================  ===========  ========  ======  ============================
 
-with the gates g(u) = sigmoid(W_g u + b_g).  All of them can express the identity or come near it,
-and all train worse: a factor h on each of L skips is a factor h^L on the signal and on the gradient
-(their equation 8).  The paper applies them to all residual units, and does not say what it did at
-the two where the dimensions change; here those keep shortcut A or B.
+with the gates g(u) = sigmoid(W_g u + b_g).  All of them train worse, though shortcut-only gating
+and the 1x1 convolution could become the identity, as the paper says: it is the optimisation that
+suffers.  A factor h on each of L skips is a factor h^L on the signal (their equation 7) and on the
+gradient (equation 8).  The paper applies them to all residual units, and does not say what it did
+at the two where the dimensions change; here those keep shortcut A or B.
+
+Constant scaling is the ``skip_scale`` (and ``branch_scale``) of the block itself; the others are
+modules, in the place of the identity.
 """
 
 from __future__ import annotations
@@ -34,8 +39,9 @@ import minires.functional as F
 from minires import nn
 from minires.models.block_options import GATED
 
-__all__ = ["GATE_BIAS", "ConstantScaling", "GatedShortcut", "PadShortcut", "identity_variant"]
+__all__ = ["CONSTANT", "GATE_BIAS", "GatedShortcut", "PadShortcut", "identity_variant"]
 
+CONSTANT = 0.5  # of constant scaling, in He et al. 2016, table 1
 GATE_BIAS = -6.0  # the best start of b_g in He et al. 2016, section 3.1
 
 
@@ -62,26 +68,6 @@ class PadShortcut(nn.Module):
     def extra_repr(self) -> str:
         """Stride and added channels."""
         return f"stride={self.stride}, new_channels={self.new_channels}"
-
-
-class ConstantScaling(nn.Module):
-    """S(u) = factor * u (He et al. 2016, figure 2(b)).
-
-    >>> import minires as mr
-    >>> ConstantScaling()(mr.ones(2))
-    tensor([0.5, 0.5])
-    """
-
-    def __init__(self, factor: float = 0.5):
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, u: Any) -> Any:
-        return u * self.factor
-
-    def extra_repr(self) -> str:
-        """The factor."""
-        return f"factor={self.factor}"
 
 
 class GatedShortcut(nn.Module):
@@ -126,12 +112,10 @@ class GatedShortcut(nn.Module):
 
 
 def identity_variant(skip: str, channels: int, gate_bias: float | None) -> nn.Module | None:
-    """What takes the place of an identity shortcut; None for the identity itself.
+    """The module in the place of an identity shortcut; None where there is none.
 
     It has no say on 'conv', which is a projection, and those are made by the block.
     """
     if skip in GATED:
         return GatedShortcut(channels, GATE_BIAS if gate_bias is None else gate_bias)
-    if skip == "dropout":
-        return nn.Dropout(0.5)
-    return ConstantScaling() if skip.startswith("constant-scaling") else None
+    return nn.Dropout(0.5) if skip == "dropout" else None

@@ -13,7 +13,7 @@ import minires.functional as F
 from minires import nn, rng
 from minires.autograd import guard
 from minires.errors import ShapeError, UsageError, describe
-from minires.models.blocks import normalisation
+from minires.models.conv_block import normalisation
 
 __all__ = ["Stack", "StackBlock", "stack"]
 

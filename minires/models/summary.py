@@ -20,7 +20,8 @@ __all__ = ["LayerSummary", "Summary", "summary"]
 class LayerSummary:
     """One layer: its name, kind, output shape, parameters, and multiply-adds for the input.
 
-    Of several outputs the shape is that of the first; without any it is ().
+    Of several outputs the shape is that of the first; without any it is (), as it is for a layer
+    that did not run.
     """
 
     name: str
@@ -80,7 +81,10 @@ class Summary:
 def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     """The layers of ``model`` in the order in which they end, for one input.
 
-    A module that holds others has a row if it has parameters of its own beside them.
+    Each has one row, whose parameters add up to the total.  A layer that runs more than once has
+    the multiply-adds of all its runs; one that does not run, such as an auxiliary head, comes last
+    and has no output.  A module that holds others has a row if it has parameters of its own beside
+    them.
 
     A multiply-add counts once, as in He et al. 2015, table 1; only convolutions and linear layers
     are counted.  The model runs once, in evaluation mode and without recording, and is left as it
@@ -96,43 +100,44 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     (269722, 40551040)
     """
     shape = tuple(input_shape) if len(input_shape) == 4 else (1, *input_shape)
-    layers: list[LayerSummary] = []
-    handles = []
-    for name, module in model.named_modules():
-        if not list(module.children()) or _own_parameters(module):
-            handles.append(module.register_forward_hook(_recorder(name, layers)))
+    names = {m: n for n, m in model.named_modules() if not list(m.children()) or _own(m)}
+    runs: dict[nn.Module, tuple[tuple[int, ...], int]] = {}  # shape of the output, multiply-adds
+
+    def note(module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
+        first, before = runs.get(module, (_shape_of(out), 0))
+        runs[module] = first, before + _multiply_adds(module, out)
+
+    handles = [module.register_forward_hook(note) for module in names]
     try:
         with evaluating(model), no_grad():
             model(Tensor(np.zeros(shape, _dtype_of(model))))
     finally:
         for handle in handles:
             handle.remove()
+    order = [*runs, *(module for module in names if module not in runs)]
+    seen: set[int] = set()
+    layers = tuple(_row(m, names[m], *runs.get(m, ((), 0)), seen) for m in order)
     return Summary(
         type(model).__name__,
         shape,
-        tuple(layers),
+        layers,
         sum(parameter.numel() for parameter in model.parameters()),
         sum(layer.multiply_adds for layer in layers),
     )
 
 
-def _recorder(name: str, layers: list[LayerSummary]) -> Any:
-    def record(module: nn.Module, inputs: tuple[Any, ...], out: Any) -> None:
-        layers.append(
-            LayerSummary(
-                name or type(module).__name__,
-                type(module).__name__,
-                _shape_of(out),
-                _own_parameters(module),
-                _multiply_adds(module, out),
-            )
-        )
-
-    return record
+def _row(
+    module: nn.Module, name: str, shape: tuple[int, ...], multiply_adds: int, seen: set[int]
+) -> LayerSummary:
+    """The row of a module; a parameter in ``seen``, by id, has been counted."""
+    kind = type(module).__name__
+    new = {id(p): p.numel() for p in _own(module) if id(p) not in seen}
+    seen.update(new)
+    return LayerSummary(name or kind, kind, shape, sum(new.values()), multiply_adds)
 
 
-def _own_parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module._parameters.values() if p is not None)
+def _own(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module._parameters.values() if p is not None]
 
 
 def _shape_of(out: Any) -> tuple[int, ...]:

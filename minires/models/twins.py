@@ -19,10 +19,14 @@ M = TypeVar("M", bound=nn.Module)
 def twin(model: M, skip_scale: float = 0.0) -> M:
     """A deep copy of ``model`` in which every skip is scaled: 1 = as given, 0 = the skip is gone.
 
-    In each residual block z = a*S(u) + F(u) becomes z = ``skip_scale``*a*S(u) + F(u).  At 1 the
-    twin is the network, bit for bit; at 0 it gives the outputs and the gradients of the plain
-    network of the same layers and weights (:func:`~minires.models.cifar_plain`).  A shortcut with
-    layers of its own keeps them at 0 too, with gradients of zero.  Plain blocks stay as they are.
+    In each residual block z = a*S(u) + b*F(u) becomes z = ``skip_scale``*a*S(u) + b*F(u).  At 1 the
+    twin is the network, bit for bit.  At 0 it gives the outputs and the gradients of the plain
+    network of the same layers and weights (:func:`~minires.models.cifar_plain`), if b = 1 and no
+    gate stands on the branch.  A shortcut with layers of its own keeps them at 0 too, with
+    gradients of zero.  Plain blocks stay as they are.
+
+    At 0 the ``survival_probability`` of the branches becomes 1: where a branch is dropped there
+    would be nothing left, z = 0.
 
     Parameters, buffers, attributes and modes are copied; gradients and hooks are not.  Nothing is
     shared, so that later changes to one do not touch the other.
@@ -93,3 +97,5 @@ def _scale(name: str, block: nn.ResidualBlock, by: float) -> None:
             "anew. Let shortcut(u) multiply by what is learned, and leave skip_scale a number."
         )
     block.skip_scale = scale * by
+    if by == 0:
+        block.survival_probability = 1.0

@@ -1,7 +1,7 @@
 """Layers and the block contract, under the names of ``torch.nn``."""
 
 from minires.nn import init
-from minires.nn.auxiliary import main_output, total_loss
+from minires.nn.auxiliary import Outputs, main_output, total_loss
 from minires.nn.containers import Flatten, Identity, ModuleList, Sequential
 from minires.nn.layers import (
     AdaptiveAvgPool2d,
@@ -33,6 +33,7 @@ __all__ = [
     "Module",
     "ModuleList",
     "Observer",
+    "Outputs",
     "Parameter",
     "ReLU",
     "ResidualBlock",

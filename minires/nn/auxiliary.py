@@ -1,20 +1,34 @@
 """Auxiliary classifiers: outputs in the middle of a network that are trained beside the main one.
 
-In training mode such a network returns ``(main, (auxiliary, ...))``, in evaluation mode the main
-output alone.  Whoever computes a loss asks :func:`total_loss`, and whoever reads what the network
-answers asks :func:`main_output`: then neither needs to know whether there are such outputs.
+In training mode such a network returns :class:`Outputs`, in evaluation mode the main output alone.
+Whoever computes a loss asks :func:`total_loss`, and whoever reads what the network answers asks
+:func:`main_output`: then neither needs to know whether there are such outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from minires.autograd.tensor import Tensor
 
-__all__ = ["AUXILIARY_WEIGHT", "main_output", "total_loss"]
+__all__ = ["AUXILIARY_WEIGHT", "Outputs", "main_output", "total_loss"]
 
 AUXILIARY_WEIGHT = 0.3
+
+
+class Outputs(NamedTuple):
+    """What a network with auxiliary classifiers returns in training.
+
+    Attributes:
+        main: the output that counts, (N, num_classes).
+        auxiliary: of the classifiers in the middle, each of that shape.
+
+    Any other tuple is a network's own affair: only by this type are auxiliary outputs known.
+    """
+
+    main: Any
+    auxiliary: tuple[Any, ...]
 
 
 def main_output(output: Any) -> Any:
@@ -22,10 +36,10 @@ def main_output(output: Any) -> Any:
 
     >>> import minires as mr
     >>> logits = mr.tensor([[1.0, 2.0]])
-    >>> main_output((logits, (logits + 1,))) is logits, main_output(logits) is logits
+    >>> main_output(Outputs(logits, (logits + 1,))) is logits, main_output(logits) is logits
     (True, True)
     """
-    return _split(output)[0]
+    return output.main if isinstance(output, Outputs) else output
 
 
 def total_loss(loss: Callable[[Tensor, Tensor], Tensor], output: Any, target: Tensor) -> Tensor:
@@ -38,7 +52,7 @@ def total_loss(loss: Callable[[Tensor, Tensor], Tensor], output: Any, target: Te
 
     Args:
         loss: ``loss(output, target)``, a mean over the batch.
-        output: of the network, ``(main, (auxiliary, ...))`` or the main output alone.
+        output: of the network, :class:`Outputs` or the main output alone.
         target: what each of them is compared with.
 
     Returns:
@@ -46,21 +60,11 @@ def total_loss(loss: Callable[[Tensor, Tensor], Tensor], output: Any, target: Te
 
     >>> import minires as mr, minires.functional as F
     >>> logits, target = mr.zeros(1, 4), mr.tensor([2])
-    >>> whole = total_loss(F.cross_entropy, (logits, (logits, logits)), target)
+    >>> whole = total_loss(F.cross_entropy, Outputs(logits, (logits, logits)), target)
     >>> round(float(whole) / float(F.cross_entropy(logits, target)), 6)
     1.6
     """
-    main, auxiliary = _split(output)
-    value = loss(main, target)
-    for other in auxiliary:
+    value = loss(main_output(output), target)
+    for other in output.auxiliary if isinstance(output, Outputs) else ():
         value = value + AUXILIARY_WEIGHT * loss(other, target)
     return value
-
-
-def _split(output: Any) -> tuple[Any, tuple[Tensor, ...]]:
-    """The main output and the auxiliary ones; other tuples are a network's own affair."""
-    if isinstance(output, tuple) and len(output) == 2:
-        main, auxiliary = output
-        if isinstance(auxiliary, tuple) and all(isinstance(other, Tensor) for other in auxiliary):
-            return main, auxiliary
-    return output, ()

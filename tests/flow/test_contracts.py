@@ -205,9 +205,10 @@ def test_a_loss_without_history_is_reported(change: Callable[[Any], Any]) -> Non
     assert result.max_error is None
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("place", ["conv1", "layer2.0", "layer3.0"])
-def test_a_layer_that_does_not_run_is_named(place: str) -> None:
-    model = build()
+def test_a_layer_that_does_not_run_is_named(place: str, training: bool) -> None:
+    model = build(aux_heads=2).train(training)
     dict(model.named_modules())[place].extra = nn.Linear(3, 3)
     (lost,) = found(model)
     assert (lost.layer, lost.kind) == (f"{place}.extra", "no gradient")

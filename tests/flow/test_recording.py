@@ -73,6 +73,15 @@ def test_names_stand_in_the_order_of_the_passes_though_each_lacks_some() -> None
     assert ["".join(np.array(log.block_names)[row]) for row in seen] == ["acd", "abd", "eab", "aa"]
 
 
+def test_where_the_passes_do_not_tell_names_stand_in_the_order_of_the_model() -> None:
+    steps = [logged(1, "aed"), logged(2, "acd"), logged(3, "abd"), logged(4, "azd")]
+    assert Recording.of(steps).block_names == tuple("azbced")
+    assert Recording.of(steps, "abcde").block_names == tuple("azbced")
+    steps.reverse()
+    assert Recording.of(steps).block_names == tuple("aecbzd")
+    assert Recording.of(steps, "abcde").block_names == tuple("azbced")
+
+
 def test_the_table_has_a_row_a_step() -> None:
     headers, rows = recording(1, 50).rows()
     assert headers == ["step", "loss", "first block |g|", "last block |g|", "mean skip share"]

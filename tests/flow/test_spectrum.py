@@ -15,8 +15,8 @@ import minires.functional as F
 from minires import nn
 from minires.errors import ContractError, ShapeError, UsageError
 from minires.flow.spectrum import path_spectrum
-from minires.models import PostActivationBlock, PreActivationBlock
-from minires.models.blocks import basic, bottleneck
+from minires.models.block_options import BlockOptions
+from minires.models.blocks import basic, bottleneck, make_block
 from tests.flow.test_trace import Oops, failing_loss, make_batch, make_model, picture, same
 
 BOUND = {"float64": 1e-10, "float32": 1e-5}  # of |sum c_k - g| to the sum of |c_k|
@@ -56,7 +56,8 @@ def over_all_paths(model: Any, x: Any, y: Any, blocks: int) -> list[np.ndarray]:
 def four_blocks(kind: str, shortcut: str, *, training: bool = True) -> Any:
     """Four blocks, of which two change the dimensions."""
     mr.manual_seed(3)
-    options: dict[str, Any] = dict(residual=True, shortcut=shortcut, norm="batch")
+    order = "full-preactivation" if kind == "pre-activation" else "original"
+    options = BlockOptions(shortcut=shortcut, order=order)
     blocks: list[Any] = []
     channels = 3
     for i, (inner, stride) in enumerate([(3, 1), (4, 2), (4, 1), (5, 2)]):
@@ -64,10 +65,7 @@ def four_blocks(kind: str, shortcut: str, *, training: bool = True) -> Any:
             convs = bottleneck(channels, inner, stride, 2)
         else:
             convs = basic(channels, inner, stride, 2)
-        if kind == "pre-activation":
-            blocks.append(PreActivationBlock(convs, first=i == 0, **options))
-        else:
-            blocks.append(PostActivationBlock(convs, **options))
+        blocks.append(make_block(convs, options, first=i == 0))
         channels = convs[-1].out_channels
     stem = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU())
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 5))

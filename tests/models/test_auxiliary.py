@@ -51,7 +51,8 @@ def test_in_training_each_head_classifies_the_pixel_mean_of_its_block(
     model = build(**options)
     blocks = len(model.blocks())
     places = [round(i * blocks / 3) for i in (1, 2)]
-    main, heads = model(images())
+    main, heads = output = model(images())
+    assert isinstance(output, nn.Outputs)
     assert main.shape == (4, 3)
     assert isinstance(heads, tuple)
     given = block_outputs(model, images())
@@ -197,11 +198,17 @@ def test_a_twin_has_its_own_heads_in_the_same_places() -> None:
     assert model.aux1.fc.weight.data.any()
 
 
-def test_a_summary_shows_what_runs_in_evaluation_and_counts_all_parameters() -> None:
+def test_a_summary_ends_with_the_heads_which_do_not_run_and_counts_all_parameters() -> None:
     model = build()
     found = mr.models.summary(model, (1, 8, 8))
     assert found.parameters == sum(p.numel() for p in model.parameters())
-    assert not any(layer.name.startswith("aux") for layer in found.layers)
+    assert found.parameters == sum(layer.parameters for layer in found.layers)
+    heads = [layer for layer in found.layers if layer.name.startswith("aux")]
+    assert found.layers[-2:] == tuple(heads)
+    assert [(h.name, h.output_shape, h.multiply_adds) for h in heads] == [
+        ("aux1.fc", (), 0),
+        ("aux2.fc", (), 0),
+    ]
 
 
 def test_the_options_build_the_network_again() -> None:

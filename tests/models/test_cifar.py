@@ -602,3 +602,28 @@ def test_the_text_of_a_network_says_what_it_is() -> None:
 def test_zero_init_of_a_plain_network_is_refused_because_nothing_would_pass() -> None:
     with pytest.raises(UsageError, match="needs skips"):
         mr.models.cifar_plain(8, width=2, zero_init_residual=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 20.0}, "depth must be a whole number, not 20.0"),
+        ({"depth": True}, "depth must be a whole number, not True"),
+        ({"width": 2.5}, "width must be a whole number, not 2.5"),
+        ({"num_classes": True}, "num_classes must be a whole number, not True"),
+        ({"init_scale": "a"}, "init_scale must be a number, not 'a'"),
+        ({"layers_per_skip": 1.5}, "layers_per_skip must be a whole number, not 1.5"),
+    ],
+)
+def test_sizes_that_are_no_numbers_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        mr.models.cifar_resnet(**{"depth": 8, "width": 2, **options})
+    if "layers_per_skip" not in options:
+        with pytest.raises(UsageError, match=message):
+            mr.models.imagenet_resnet(**{"depth": 18, "width": 2, **options})
+
+
+def test_sizes_may_be_numbers_of_numpy_and_are_kept_as_python_s() -> None:
+    model = mr.models.cifar_resnet(np.int64(8), width=np.int32(2), init_scale=np.float32(0.5))
+    kinds = {name: type(model.options[name]) for name in ("depth", "width", "init_scale")}
+    assert kinds == {"depth": int, "width": int, "init_scale": float}

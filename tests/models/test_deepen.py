@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from minires import models, nn
 from minires.autograd import no_grad
 from minires.errors import ContractError, UsageError
 from minires.models import deepen, deepening
+from minires.models.block_options import ORDERS, SKIPS
 from minires.train import evaluate
 from tests.flow.test_trace import picture, same
 
@@ -92,6 +94,13 @@ EXACT: dict[str, Callable[[], Any]] = {
     "plain": lambda: build(residual=False),
     "plain without norm": lambda: build(residual=False, norm=None, init_scale=0.8),
     "plain, one layer a block": lambda: build(residual=False, layers_per_skip=1),
+    # Blocks that give relu(x), which changes nothing where all that follows begins with ReLU.
+    "plain pre-activation without norm": lambda: build(
+        depth=14, residual=False, preactivation=True, norm=None, init_scale=0.8, aux_heads=2
+    ),
+    "pre-activation, shortcut C, without norm": lambda: build(
+        preactivation=True, shortcut="C", norm=None, init_scale=0.5
+    ),
     "plain, auxiliary heads": lambda: build(depth=14, residual=False, aux_heads=2),
     "stack": stack,
     "stack without norm": lambda: stack(norm=None),
@@ -175,7 +184,6 @@ def test_the_loss_on_digits_is_that_of_the_shallow_network_and_then_falls() -> N
 
 IN_THE_WAY: dict[str, dict[str, Any]] = {
     "plain": {"residual": False},
-    "plain, BN after the addition": {"residual": False, "order": "bn-after-addition"},
     "shortcut C": {"shortcut": "C"},
     "convolution on the skip": {"skip": "conv"},
     "BN after the addition": {"order": "bn-after-addition"},
@@ -232,6 +240,18 @@ def test_calibration_draws_no_random_numbers_of_its_own() -> None:
         deepen(model, 1, **how)
         draws.append(mr.randn(3).data)
     np.testing.assert_array_equal(*draws)
+
+
+def test_calibration_runs_all_branches_and_the_new_ones_are_never_dropped() -> None:
+    model = train(build(shortcut="C"))
+    thinned = models.twin(model, 1.0)
+    for block in thinned.blocks():
+        block.survival_probability = 0.3
+    one, other = (deepen(m, 1, identity="calibrated", data=digits()[0]) for m in (model, thinned))
+    for name, buffer in one.named_buffers():
+        if name.endswith("downsample.1.running_mean"):
+            np.testing.assert_array_equal(other.state_dict()[name], buffer.data)
+    assert [b.survival_probability for b in other.blocks()] == [0.3, 1.0] * 3
 
 
 def test_data_may_be_an_array_batches_or_a_loader_with_labels() -> None:
@@ -387,9 +407,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: build(residual=False, preactivation=True),
         "no plain block that begins with ReLU is the identity",
     ),
-    "plain pre-activation without norm": (
-        lambda: build(residual=False, preactivation=True, norm=None),
-        "no plain block that begins with ReLU",
+    "plain pre-activation, and why batch norm matters": (
+        lambda: build(residual=False, preactivation=True),
+        "A batch norm before that ReLU sees the difference.",
     ),
     "plain ReLU-only": (
         lambda: build(residual=False, order="relu-only-preactivation"),
@@ -406,7 +426,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "ReLU before the addition": (
         lambda: build(order="relu-before-addition"),
-        "a block that is the identity can never learn",
+        "a branch that is zero can never learn",
     ),
     "scaled skip": (lambda: build(skip="constant-scaling"), "with skip='constant-scaling'"),
     "gated skip": (lambda: build(skip="shortcut-only-gating"), "not the identity"),
@@ -415,7 +435,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 @pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED)
-def test_where_no_identity_exists_the_error_says_why(make: Callable[[], Any], reason: str) -> None:
+def test_where_neither_a_zero_branch_nor_dirac_will_do_the_error_says_why(
+    make: Callable[[], Any], reason: str
+) -> None:
     model = make()
     before = picture(model)
     with pytest.raises(ContractError, match=r"^deepen: ") as caught:
@@ -497,12 +519,47 @@ def test_a_plain_block_that_ends_with_weights_cannot_give_x_and_minus_x() -> Non
         assert not ((needed >= 0).all() and (-needed >= 0).all())
 
 
-def test_a_block_with_options_that_deepen_does_not_know_is_tried_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(models.PostActivationBlock, "skip_scale", 0.9)
-    with pytest.raises(ContractError, match="is not the identity in evaluation mode"):
-        deepen(build(), 1)
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "block": ("basic", "bottleneck"),
+    "order": ORDERS,
+    "shortcut": ("A", "C"),
+    "norm": ("batch", None),
+    "residual": (True, False),
+    "skip": SKIPS,
+    "branch_scale": (None, 0.5),
+    "fixup": (False, True),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_whatever_the_options_the_deeper_network_is_the_same_or_refused(order: str) -> None:
+    same = refused = 0
+    for values in itertools.product(*(CHOICES | {"order": (order,)}).values()):
+        options = dict(zip(CHOICES, values, strict=True))
+        depth = 11 if options["block"] == "bottleneck" else 8
+        try:
+            model = build(depth=depth, width=2, init_scale=0.5, **options)
+        except UsageError:
+            continue  # they do not go together
+        shake(model)
+        try:
+            deeper = deepen(model, (1, 0, 1))
+        except ContractError:
+            refused += 1
+            continue
+        same += 1
+        for training in (False, True):
+            off = largest_difference(model, deeper, training=training)
+            assert off <= 1e-5, (options, training)
+    assert same >= 4
+    assert refused or order == "bn-after-addition"
+
+
+def shake(model: Any) -> None:
+    """No parameter where it started."""
+    draw = np.random.default_rng(1)
+    for parameter in model.parameters():
+        parameter.data[...] += draw.normal(0.0, 0.1, parameter.shape).astype(np.float32)
 
 
 # --- bad use ---

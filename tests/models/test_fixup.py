@@ -129,6 +129,21 @@ def test_at_the_start_every_block_is_its_shortcut_and_a_relu(depth: int, block: 
     assert not model(mr.randn(2, 3, 8, 8)).data.any()
 
 
+@pytest.mark.parametrize("num_classes", [1, 5])
+def test_biases_and_multipliers_are_told_by_name_and_have_a_tenth_of_the_rate(
+    num_classes: int,
+) -> None:
+    model = build(8, num_classes=num_classes, aux_heads=1)
+    names = {id(p): n for n, p in model.named_parameters()}
+    fast, slow = mr.models.fixup_groups(model, 0.5)
+    assert (fast["lr"], slow["lr"]) == (0.5, 0.05)
+    assert {names[id(p)].split(".")[-1] for p in fast["params"]} == {"weight"}
+    ends = {names[id(p)].split(".")[-1] for p in slow["params"]}
+    assert ends == {"bias", "bias_before", "bias1a", "bias1b", "bias2a", "bias2b", "scale"}
+    assert "fc.bias" in {names[id(p)] for p in slow["params"]}
+    assert len(fast["params"]) + len(slow["params"]) == len(names)
+
+
 def test_auxiliary_classifiers_start_at_zero_as_the_main_one() -> None:
     main, auxiliary = build(aux_heads=2)(mr.randn(2, 3, 8, 8))
     assert len(auxiliary) == 2

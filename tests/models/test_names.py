@@ -140,6 +140,11 @@ def test_a_description_is_a_copy_and_says_the_family() -> None:
         assert describe(model)["width"] == 1
 
 
+def test_a_twin_is_described_as_the_network_that_it_was_made_of() -> None:
+    model = cifar_resnet(8, width=1)
+    assert describe(mr.models.twin(model, 0.5)) == describe(model)
+
+
 def test_options_that_are_left_out_have_their_defaults() -> None:
     assert describe(rebuild({"family": "cifar", "depth": 8})) == describe(cifar_resnet(8))
 
@@ -177,8 +182,10 @@ def test_a_network_of_no_family_is_not_described() -> None:
         ({"family": "cifar", "depth": 8, "in_channels": 10**9}, "in_channels"),
         ({"family": "imagenet", "depth": 18, "num_classes": 1_000_001}, "to 1,000,000"),
         ({"family": "cifar", "depth": 8, "residual": "no"}, "must be true or false"),
-        ({"family": "cifar", "depth": 8, "layers_per_skip": "2"}, "cannot be built of"),
-        ({"family": "cifar", "depth": 8, "init_scale": "x"}, "cannot be built of"),
+        ({"family": "cifar", "depth": 8, "layers_per_skip": "2"},
+         "layers_per_skip must be a whole number, not '2'"),
+        ({"family": "cifar", "depth": 8, "init_scale": "x"}, "init_scale must be a number"),
+        ({"family": "cifar", "depth": 8, "init_scale": 10**400}, "cannot be built of"),
         ({"family": "cifar", "depth": 8, "shortcut": ["A"]}, "Unknown shortcut"),
         ({"family": "cifar", "depth": 8, "blok": 1}, "Unknown options of the cifar family: 'blok'"),
         ({"family": "imagenet", "depth": 18, "layers_per_skip": 2}, "'layers_per_skip'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import minires.functional as F
 from minires import nn
 from minires.check import gradcheck
 from minires.errors import UsageError
-from minires.models.block_options import ORDERS
+from minires.models.block_options import ORDERS, BlockOptions
+from minires.models.blocks import basic, make_block
 from tests.models import formulas
 
 OTHERS = [order for order in ORDERS if order != "original"]
@@ -41,6 +43,8 @@ def images(*shape: int, seed: int = 0) -> np.ndarray:
 def test_a_network_is_the_figure_from_the_stem_to_the_head(
     order: str, block: str, shortcut: str, residual: bool
 ) -> None:
+    if not residual and order in ("bn-after-addition", "relu-before-addition"):
+        return  # a second name for the plain original block, see below
     depth = 14 if block == "basic" else 20
     model = build(depth, order=order, block=block, shortcut=shortcut, residual=residual)
     p = formulas.arrays(model)
@@ -50,7 +54,7 @@ def test_a_network_is_the_figure_from_the_stem_to_the_head(
     np.testing.assert_allclose(model(mr.tensor(x)).data, expected, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("order", [o for o in ORDERS if o != "bn-after-addition"])
+@pytest.mark.parametrize("order", ["original", "relu-before-addition", "full-preactivation"])
 def test_without_norm_the_order_of_the_rest_is_the_same(order: str) -> None:
     model = build(order=order, norm=None)
     x = images(4, 3, 8, 8)
@@ -109,7 +113,32 @@ def test_preactivation_is_short_for_full_preactivation() -> None:
     assert list(short.state_dict()) == list(long.state_dict())
     both = build(preactivation=True, order="full-preactivation")
     assert both(x).data.tobytes() == long(x).data.tobytes()
+    assert short.options == long.options == both.options
+    assert short.block_options == long.block_options
+    assert short.options["preactivation"] is short.block_options.preactivation is True
     assert build().order == "original"
+    assert build().options == build(order="original").options
+
+
+SECOND_NAMES: list[tuple[dict[str, Any], str]] = [
+    ({"order": "bn-after-addition", "norm": None}, "original"),
+    ({"order": "relu-only-preactivation", "norm": None}, "full-preactivation"),
+    ({"order": "bn-after-addition", "residual": False}, "original"),
+    ({"order": "relu-before-addition", "residual": False}, "original"),
+]
+
+
+@pytest.mark.parametrize(("options", "same"), SECOND_NAMES)
+def test_an_order_that_would_be_another_one_is_refused(options: dict[str, Any], same: str) -> None:
+    with pytest.raises(UsageError, match=f"the block is that of order='{same}'. Choose that."):
+        build(**options)
+    own = BlockOptions(**options)  # nothing checks these, and so the blocks can be compared
+    one, other = (
+        make_block(basic(2, 2, 1, 2), o) for o in (own, dataclasses.replace(own, order=same))
+    )
+    other.load_state_dict(one.state_dict())
+    x = mr.tensor(images(4, 2, 4, 4).astype(np.float32))
+    assert one(x).data.tobytes() == other(x).data.tobytes()
 
 
 @pytest.mark.parametrize("order", [o for o in ORDERS if o != "full-preactivation"])
@@ -143,7 +172,7 @@ def test_zero_init_makes_every_branch_zero_and_lets_it_learn(order: str, block: 
     out = model(mr.tensor(images(4, 3, 8, 8).astype(np.float32)))
     F.cross_entropy(out, mr.tensor([0, 1, 2, 0])).backward()
     for one in model.blocks():
-        assert one.last_scale("batch").grad.data.any()
+        assert one.last_scale().grad.data.any()
 
 
 def test_a_branch_that_ends_with_relu_would_be_dead_and_so_zero_init_is_refused() -> None:

@@ -14,7 +14,7 @@ from minires.errors import UsageError
 from minires.flow import ledger
 from minires.models import PadShortcut
 from minires.models.block_options import GATED, SKIPS
-from minires.models.shortcuts import ConstantScaling, GatedShortcut
+from minires.models.shortcuts import GatedShortcut
 from tests.models import formulas
 from tests.models.test_orders import build, images
 
@@ -51,17 +51,23 @@ def test_the_gradient_of_a_block_is_right(skip: str) -> None:
 @pytest.mark.parametrize("shortcut", "AB")
 @pytest.mark.parametrize("skip", VARIANTS)
 def test_only_identity_shortcuts_are_changed(skip: str, shortcut: str) -> None:
-    kinds = [type(b.downsample) for b in build(skip=skip, shortcut=shortcut).blocks()]
+    blocks = build(skip=skip, shortcut=shortcut).blocks()
+    kinds = [type(b.downsample) for b in blocks]
     grown = PadShortcut if shortcut == "A" else nn.Sequential
     variant = {
-        "constant-scaling": ConstantScaling,
-        "constant-scaling-skip": ConstantScaling,
+        "constant-scaling": type(None),
+        "constant-scaling-skip": type(None),
         "exclusive-gating": GatedShortcut,
         "shortcut-only-gating": GatedShortcut,
         "conv": nn.Sequential,
         "dropout": nn.Dropout,
     }[skip]
     assert kinds == [variant, variant, grown, variant, grown, variant]
+    on_skip = 0.5 if "constant" in skip else 1.0
+    on_branch = 0.5 if skip == "constant-scaling" else 1.0
+    for i, block in enumerate(blocks):
+        expected = (1.0, 1.0) if i in (2, 4) else (on_skip, on_branch)
+        assert (block.skip_scale, block.branch_scale) == expected
 
 
 @pytest.mark.parametrize("skip", VARIANTS)

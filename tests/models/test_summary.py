@@ -101,12 +101,36 @@ def test_a_network_lists_shortcuts_and_sums_up_its_layers() -> None:
     assert found.parameters == sum(p.numel() for p in model.parameters())
 
 
-def test_a_layer_used_twice_is_listed_twice_and_owned_once() -> None:
+def test_a_layer_used_twice_has_one_row_with_the_work_of_both() -> None:
     layer = nn.Linear(3, 3)
     found = summary(nn.Sequential(layer, nn.ReLU(), layer), (1, 1, 2, 3))
-    assert [entry.kind for entry in found.layers] == ["Linear", "ReLU", "Linear"]
-    assert found.parameters == 12
-    assert found.multiply_adds == 2 * 2 * 9
+    assert [entry.kind for entry in found.layers] == ["Linear", "ReLU"]
+    assert found.layers[0].multiply_adds == found.multiply_adds == 2 * 2 * 9
+    assert found.layers[0].parameters == found.parameters == 12
+
+
+def test_a_parameter_that_two_layers_share_is_counted_in_the_first_row() -> None:
+    one, other = nn.Linear(3, 3), nn.Linear(3, 3)
+    other.weight = one.weight
+    found = summary(nn.Sequential(one, other), (1, 1, 2, 3))
+    assert [entry.parameters for entry in found.layers] == [12, 3]
+    assert found.parameters == 15
+
+
+def test_a_gate_that_runs_for_both_ways_has_one_row() -> None:
+    one, both = (
+        summary(mr.models.cifar_resnet(8, width=2, skip=f"{kind}-gating"), (3, 8, 8))
+        for kind in ("shortcut-only", "exclusive")
+    )
+    gate = "layer1.0.downsample.gate"
+    assert [layer.name for layer in both.layers].count(gate) == 1
+    assert sum(layer.parameters for layer in both.layers) == both.parameters == one.parameters
+    once, twice = (
+        next(layer.multiply_adds for layer in found.layers if layer.name == gate)
+        for found in (one, both)
+    )
+    assert twice == 2 * once == 2 * 64 * 2 * 2
+    assert both.multiply_adds == one.multiply_adds + once
 
 
 def test_a_single_layer_is_named_after_its_kind() -> None:

@@ -90,6 +90,21 @@ def test_in_between_every_skip_is_scaled_and_once_more_in_the_twin_of_a_twin() -
     np.testing.assert_allclose(other(x).data, np.maximum(z, 0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_at_zero_no_branch_is_dropped_since_nothing_would_be_left(training: bool) -> None:
+    model = build(stochastic_depth=0.1).train(training)
+    plain = build(plain=True).train(training)
+    plain.load_state_dict(model.state_dict())
+    survival = [block.survival_probability for block in model.blocks()]
+    gone = twin(model, 0.0)
+    assert [block.survival_probability for block in gone.blocks()] == [1.0] * 6
+    found, expected = outcome(gone), outcome(plain)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    for other in (model, twin(model, 0.5)):
+        assert [block.survival_probability for block in other.blocks()] == survival
+
+
 def test_plain_blocks_stay_as_they_are() -> None:
     model = build(plain=True)
     copied = twin(model, 0.3)
