@@ -123,6 +123,7 @@ def _run(options: argparse.Namespace) -> int:
     config.check(dataset)
     again = "-again" * bool(checkpoints)  # what the training run left stays as it is
     folder = given.get("out", Path("runs") / f"flow-{config.model}-{config.data}{again}")
+    replaced = (folder / RESULTS).exists()
     with output_folder(folder, (RESULTS, PAGE)):
         results, trained = microscope(config, dataset, checkpoints=checkpoints, progress=sys.stderr)
         with undisturbed():  # first of all: what follows may fail, or be interrupted
@@ -138,7 +139,10 @@ def _run(options: argparse.Namespace) -> int:
                 return 130
             raise UsageError(f"{str(error).removesuffix('.')}; {kept}.") from error
     try:
-        say(_closing(results, files, folder))
+        text = _closing(results, files, folder)
+        if replaced:
+            text += f"\nThe files of an earlier look in {str(folder)!r} were replaced."
+        say(text)
     except BrokenPipeError:
         pass  # who reads has seen enough
     failed = [line for network in results["networks"] for line in network["failed"]]

@@ -49,13 +49,19 @@ def add_parser(commands: Any) -> None:
     add(
         "--network",
         nargs="+",
+        action="extend",
         type=_setting,
         metavar="NAME=VALUE",
         **_ABSENT,
         help="further arguments of the network, such as width=8 shortcut=C aux_heads=2 norm=None",
     )
     add_data_options(parser, default.data)
-    add("--normalize", choices=list(NORMALIZE), **_ABSENT, help="by channel (default), by pixel")
+    add(
+        "--normalize",
+        choices=list(NORMALIZE),
+        **_ABSENT,
+        help="mean 0 and std 1 a channel (default); less the mean image; pixels from 0 to 1",
+    )
     add("--train-images", type=int, **_ABSENT, help="so many of them, the classes in proportion")
     add("--test-images", type=int, **_ABSENT, help="so many of them, the classes in proportion")
     add("--recipe", choices=list(RECIPES), **_ABSENT, help=f"(default {default.recipe})")
@@ -65,7 +71,12 @@ def add_parser(commands: Any) -> None:
     add("--lr", type=float, **_ABSENT, help="learning rate, instead of the recipe's")
     add("--momentum", type=float, **_ABSENT, help="instead of the recipe's")
     add("--weight-decay", type=float, **_ABSENT, help="instead of the recipe's")
-    add("--warm-up", type=int, **_ABSENT, help="epochs (steps) at a tenth of the rate")
+    add(
+        "--warm-up",
+        type=int,
+        **_ABSENT,
+        help="epochs at a tenth of the rate, or steps where the length is told in steps",
+    )
     augment = argparse.BooleanOptionalAction
     add("--augment", action=augment, **_ABSENT, help="pad by 4, crop and flip, or not")
     add("--seed", type=int, **_ABSENT, help=f"(default {default.seed})")
@@ -113,26 +124,45 @@ def _run(options: argparse.Namespace) -> int:
             run.write_history()  # a run that was killed at its very end may lack the last line
             if not (folder / CURVES).exists():
                 run.draw()
-            say(f"{folder} holds a run that has come to its end: {_result(run)}")
-            return 0
+            return _end(run, f"{folder} holds a run that has come to its end: {_result(run)}")
+        if run.training.step:
+            _tell(f"goes on after step {run.training.step:,}")
         with _asked_to_stop() as stop:
             run.go(progress=sys.stderr, save_every=options.save_every, stop=stop)
+        if run.diverged and not run.finished:
+            return _end(run, "")
         if not run.finished:
             where = f"after step {run.training.step:,}, kept in {str(run.file)!r}"
             _tell(f"minires train: interrupted {where}; --resume goes on")
             return 130
         with undisturbed():
             curves = run.draw()
-    if not math.isfinite(run.training.history.batch_loss[-1]):
-        _tell("minires train: it diverged: the loss is no number any more; choose a lower --lr")
+    return _end(run, f"{_result(run)}\nwritten: {run.file}, {folder / HISTORY}, {curves}")
+
+
+def _end(run: Any, text: str) -> int:
+    """Say the last words; the exit code."""
+    from minires.errors import UsageError
+
+    try:
+        if text:
+            say(text)
+    except BrokenPipeError:
+        pass  # who reads has seen enough
+    except OSError as error:
+        raise UsageError(f"cannot print ({error.strerror}); the run is in {run.folder}.") from None
+    if run.diverged:
+        _tell(
+            f"minires train: it diverged: after step {run.training.step:,} the loss is no number "
+            "any more; begin another run with a lower --lr, and another --out"
+        )
         return 1
-    say(f"{_result(run)}\nwritten: {run.file}, {folder / HISTORY}, {curves}")
     return 0
 
 
 def _settings(given: dict[str, Any]) -> tuple[Path, Any, bool]:
     """The folder, the settings, and whether there is a run to go on with."""
-    from minires.errors import UsageError
+    from minires.errors import DataError, UsageError
     from minires.experiments.run import CHECKPOINT, stored_config
     from minires.experiments.run_config import RunConfig
 
@@ -149,7 +179,15 @@ def _settings(given: dict[str, Any]) -> tuple[Path, Any, bool]:
     folder = given.get("out", Path("runs") / f"train-{config.model}-{config.data}")
     resume = given["resume"] and (folder / CHECKPOINT).exists()
     if resume:  # the run says itself what it is, and what is said besides must agree
-        config = replace(stored_config(folder), **own)
+        try:
+            stored = stored_config(folder)
+        except DataError as error:
+            raise DataError(
+                f"{error}; take the file away to begin again, or name another folder with --out."
+            ) from None
+        recipe = stored.training()  # to say what the recipe says is to agree
+        own = {name: v for name, v in own.items() if v != getattr(recipe, name, _ABSENT)}
+        config = replace(stored, **own)
     elif given["resume"] and not own:
         raise UsageError(
             f"--resume: there is no run in {str(folder)!r} to go on with, and nothing is said of "

@@ -121,7 +121,8 @@ def from_checkpoints(config: FlowConfig, checkpoints: Mapping[str, train.Checkpo
         if first[option] != known[option]:
             raise DataError(
                 f"the checkpoint is of a network with {option}={first[option]!r}; minires flow "
-                "builds the plain twin with the usual one. Use minires.flow from Python for it."
+                f"builds both networks with {option}={known[option]!r}. From Python minires.flow "
+                "takes any: minires.train.load_checkpoint(file).model is the network."
             )
     return replace(
         config,

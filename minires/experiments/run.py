@@ -124,6 +124,15 @@ class Run:
             return len(done.epoch) >= self.recipe.length
         return step >= self.recipe.length and done.step[-1:] == [step]
 
+    @property
+    def diverged(self) -> bool:
+        """Whether its loss is no number any more, in training or in the last evaluation."""
+        history = self.training.history
+        losses = [self.training.last_loss, *history.batch_loss[-1:]]
+        if self.finished:
+            losses += [values[-1] for values in history.loss.values()]
+        return not np.isfinite(losses).all()
+
     def go(
         self,
         *,
@@ -132,6 +141,8 @@ class Run:
         stop: Callable[[], bool] = lambda: False,
     ) -> History:
         """Train to the end, or until ``stop()`` is true after a step; saves what there is then.
+
+        A loss that is no number any more ends it too: nothing will be learned from there on.
 
         Args:
             progress: where to show progress; nowhere if left out.
@@ -144,9 +155,9 @@ class Run:
         """
         saved = time.monotonic()
 
-        def on_step(_: Step) -> str | None:
+        def on_step(step: Step) -> str | None:
             nonlocal saved
-            leave = stop()
+            leave = stop() or not np.isfinite(step.batch_loss)
             if leave or time.monotonic() - saved >= save_every:
                 self.save()
                 saved = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any
 from minires import data, models, saving
 from minires.data import DataLoader, Dataset
 from minires.data.assemble import Normalization
-from minires.errors import UsageError
+from minires.errors import MiniresError, UsageError
 from minires.models.resnet import ResNet
 from minires.train import RECIPES, Recipe, load_checkpoint
 
@@ -109,6 +109,12 @@ class RunConfig:
             "num_classes": dataset.num_classes,
             **self.network,
         }
+        classes = options["num_classes"]
+        if isinstance(classes, int) and classes < dataset.num_classes:
+            raise UsageError(
+                f"num_classes={classes} is too few for {self.data}, which has "
+                f"{dataset.num_classes}; leave it out."
+            )
         if options["in_channels"] != dataset.image_shape[0]:
             raise UsageError(
                 f"in_channels={options['in_channels']!r} does not fit the images of {self.data}, "
@@ -116,7 +122,15 @@ class RunConfig:
             )
         model = models.named(self.model, **options)
         if self.weights is not None:
-            model.load_state_dict(saving.load(self.weights))
+            weights = saving.load(self.weights)
+            try:
+                model.load_state_dict(weights)
+            except MiniresError as error:
+                reason = str(error).partition(". ")[0]  # what follows is advice for Python
+                raise UsageError(
+                    f"the weights of {self.weights!r} do not fit {self.model} with these settings "
+                    f"of --network ({reason})."
+                ) from None
         if self.deepen is not None:
             model = self._deepened(self.deepen, model, dataset)
         return model
@@ -124,9 +138,14 @@ class RunConfig:
     def _deepened(self, file: str, wanted: ResNet, dataset: Dataset) -> ResNet:
         """The network in ``file``, as deep as ``wanted``."""
         shallow = load_checkpoint(file).model
+        if type(shallow) is not type(wanted):
+            raise UsageError(
+                f"deepen: the network of {file!r} is a {type(shallow).__name__}, and "
+                f"{self.model} is a {type(wanted).__name__}."
+            )
         blocks = [
             len(list(deep.children())) - len(list(short.children()))
-            for deep, short in zip(wanted.stages(), shallow.stages(), strict=False)
+            for deep, short in zip(wanted.stages(), shallow.stages(), strict=True)
         ]
         if min(blocks) < 0 or max(blocks) == 0:
             raise UsageError(
@@ -138,8 +157,20 @@ class RunConfig:
         else:  # with batch norm, so that it is a network of the family
             batches = DataLoader(dataset.train, min(len(dataset), self.training().batch_size))
             deeper = models.deepen(shallow, blocks, identity="calibrated", data=batches)
+        _check_known(file, deeper)
         _check_same_kind(file, deeper, wanted)
         return deeper
+
+
+def _check_known(file: str, deeper: ResNet) -> None:
+    """Raise UsageError unless the network could be built, and so kept in a checkpoint."""
+    if deeper.options is None:
+        raise UsageError(
+            f"deepen: {deeper.extra_repr()}, made of the network of {file!r}, is not one that its "
+            "family builds (auxiliary heads, survival probabilities, or blocks without batch norm "
+            "stand elsewhere), and a checkpoint could not keep it. minires.models.deepen and "
+            "train.fit in Python train it all the same."
+        )
 
 
 def _check_same_kind(file: str, found: ResNet, wanted: ResNet) -> None:
@@ -149,5 +180,5 @@ def _check_same_kind(file: str, found: ResNet, wanted: ResNet) -> None:
         if has[name] != needs[name]:
             raise UsageError(
                 f"deepen: the network of {file!r} has {name} {has[name]!r}, and {needs[name]!r} is "
-                "asked for."
+                f"asked for; say --network {name}={has[name]}, or another --model."
             )

@@ -106,7 +106,7 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
     try:
         arrays = read_npz(file)
     except DataError as error:
-        raise _unreadable(file, error) from None
+        raise _unreadable(file, str(error).removeprefix(f"{str(file)!r} ")) from None
     about = _about(file, arrays)
     scales, plain = about.pop("skip_scales"), about.pop("training")
     network = about.pop("network")

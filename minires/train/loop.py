@@ -45,6 +45,7 @@ class Training:
     Attributes:
         history: of the epochs that are finished.
         step: steps so far.
+        last_loss: of the last batch; 0 before the first.
 
     >>> import minires as mr
     >>> def begin():
@@ -81,6 +82,7 @@ class Training:
         self.evaluate_on, self.evaluate_every = dict(evaluate_on or {}), evaluate_every
         self.history = History()
         self.step = 0
+        self.last_loss = 0.0
         self._epoch = _Epoch()
 
     def run(
@@ -120,7 +122,7 @@ class Training:
         if (epochs is None) == (steps is None):
             raise UsageError("fit: give epochs or steps, one of them.")
         cut = bool(self.history.step) and self.history.step[-1] % len(self.loader) != 0
-        if cut and self.step != (steps or -1):
+        if cut and steps != self.step:  # nothing is left to do where the same length is told again
             raise UsageError(
                 f"fit: this run ended after {self.step} steps, in the middle of an epoch, and "
                 "cannot go further. Begin another one with its model and optimizer."
@@ -140,6 +142,7 @@ class Training:
         for x, y in self.loader:
             output, batch_loss = self._one_step(x, y)
             self.step += 1
+            self.last_loss = batch_loss
             now.add(batch_loss, errors(output, y), len(y))
             now.loader = self.loader.state_dict()
             now.seconds += time.perf_counter() - started

@@ -101,7 +101,30 @@ def test_a_run_killed_at_its_very_end_gets_its_last_line_and_its_picture(
 def test_a_run_that_diverged_says_so(command: Callable[..., Ran]) -> None:
     ran = command("train", *TINY, "--lr", "1e30", "--out", "a")
     assert ran.code == 1
-    assert "it diverged" in ran.err
+    assert "it diverged: after step" in ran.err
+    again = command("train", "--out", "a", "--resume")
+    assert again.code == 1
+    assert "it diverged: after step" in again.err
+
+
+def test_a_run_that_diverged_in_its_last_step_says_so(command: Callable[..., Ran]) -> None:
+    last = ["--network", "width=2", "norm=None", "--steps", "1", "--lr", "1e30"]
+    ran = command("train", *TINY[:2], "--train-images", "160", *last, "--out", "a")
+    assert ran.code == 1
+    assert "it diverged: after step 1 " in ran.err
+
+
+def test_several_network_options_add_up(command: Callable[..., Ran]) -> None:
+    words = [*TINY, "--network", "aux_heads=1", "--out", "a"]
+    assert command("train", *words).code == 0
+    assert any(name.startswith("weights/aux1") for name in weights("a"))
+    ran = command("train", *TINY, "--network", "width=3", "--out", "b")
+    assert "width is given twice" in ran.err
+
+
+def test_to_say_what_the_recipe_says_is_to_agree(command: Callable[..., Ran]) -> None:
+    command("train", *TINY, "--out", "a")
+    assert command("train", "--out", "a", "--resume", "--lr", "0.1").code == 0
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_with_the_same_bits(
@@ -156,6 +179,8 @@ def test_a_killed_run_goes_on_with_the_same_bits(command: Callable[..., Ran]) ->
         (["--data", "cifar10", "--data-dir", "nowhere"], "nowhere"),
         (["--network", "width"], "'width' is not NAME=VALUE"),
         (["--network", "breadth=3"], "breadth"),
+        (["--network", "depth=32"], "depth=32 contradicts the name 'resnet20'"),
+        (["--network", "num_classes=3"], "num_classes=3 is too few for digits, which has 10"),
         (["--recipe", "cake"], "invalid choice"),
         (["--epochs", "0"], "epochs must be at least 1"),
         (["--steps", "-3"], "steps must be at least 1"),
@@ -186,6 +211,7 @@ def test_a_damaged_checkpoint_is_refused_and_stays(command: Callable[..., Ran]) 
     ran = command("train", "--out", "a", "--resume")
     assert ran.code == 2
     assert "a/checkpoint.npz" in ran.err
+    assert "take the file away to begin again, or name another folder" in ran.err
     assert Path("a/checkpoint.npz").read_bytes() == content
 
 

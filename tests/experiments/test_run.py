@@ -231,7 +231,8 @@ def test_a_run_can_begin_with_a_network_made_deeper(kind: str, tmp_path: Path) -
     [
         ({"model": "resnet8"}, "is not shallower"),
         ({"model": "plain14"}, "residual True, and False is asked for"),
-        ({"model": "resnet14", "network": {"width": 3}}, "has width 2, and 3 is asked for"),
+        ({"model": "resnet14", "network": {"width": 3}}, "has width 2, and 3 is asked for; say"),
+        ({"model": "resnet18", "network": {"width": 2}}, "is a CifarResNet, and resnet18 is a"),
     ],
 )
 def test_a_network_of_another_kind_is_not_made_deeper(
@@ -240,6 +241,24 @@ def test_a_network_of_another_kind_is_not_made_deeper(
     file = save_checkpoint(tmp_path / "a.npz", mr.models.cifar_resnet(8, width=2, in_channels=1))
     with pytest.raises(UsageError, match=message):
         Run(replace(TINY, deepen=str(file), **change), tmp_path / "run", DATA)
+
+
+@pytest.mark.parametrize("option", [{"aux_heads": 2}, {"stochastic_depth": 0.5}])
+def test_a_deeper_network_that_a_checkpoint_cannot_keep_is_refused_before_it_is_trained(
+    option: dict[str, Any], tmp_path: Path
+) -> None:
+    model = mr.models.cifar_resnet(8, width=2, in_channels=1, **option)
+    file = save_checkpoint(tmp_path / "a.npz", model)
+    config = replace(TINY, model="resnet14", network={"width": 2, **option}, deepen=str(file))
+    with pytest.raises(UsageError, match="a checkpoint could not keep it"):
+        Run(config, tmp_path / "run", DATA)
+
+
+def test_weights_that_do_not_fit_are_refused_by_file_and_shape(tmp_path: Path) -> None:
+    mr.save(mr.models.cifar_resnet(8, width=3, in_channels=1), tmp_path / "w.npz")
+    config = replace(TINY, weights=str(tmp_path / "w.npz"))
+    with pytest.raises(UsageError, match=r"w\.npz' do not fit resnet8 .*conv1\.weight has shape"):
+        Run(config, tmp_path / "run", DATA)
 
 
 def test_a_recipe_is_followed_but_for_what_replaces_it() -> None:
