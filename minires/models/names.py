@@ -67,7 +67,9 @@ def named(name: str, **options: Any) -> ResNet:
     if match is None:
         raise UsageError(f"There is no network {name!r}. {_nearest(name)}")
     prefix, kind, depth = match[1] or "", match[2], int(match[3])
-    said = {"depth": depth, "residual": kind != "plain"} | ({"preactivation": True} if kind[:3] == "pre" else {})
+    said = {"depth": depth, "residual": kind != "plain"}
+    if kind == "preresnet":
+        said["preactivation"] = True
     for option, value in said.items():
         if options.get(option, value) != value:
             raise UsageError(f"{option}={options[option]!r} contradicts the name {name!r}.")

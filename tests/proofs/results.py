@@ -46,7 +46,7 @@ REMEDIES = {
     "preactivation": "--model preresnet56 --network width=8",
     "zero-init": "--model resnet56 --network width=8 zero_init_residual=True",
     "skipinit": "--model resnet56 --network width=8 norm=None branch_scale=0.0",
-    "fixup": "--model resnet56 --network width=8 norm=None fixup=True",
+    "fixup": "--model resnet56 --network width=8 norm=None fixup=True --lr 0.03",
 }
 RUNS = DEGRADATION | REMEDIES
 TITLES = {
@@ -59,7 +59,7 @@ TITLES = {
     "preactivation": "residual, pre-activation",
     "zero-init": "residual, branches start at zero",
     "skipinit": "residual without batch norm, SkipInit",
-    "fixup": "residual without batch norm, Fixup",
+    "fixup": "residual without batch norm, Fixup, rate 0.03",
 }
 
 
