@@ -14,7 +14,7 @@ from minires import nn
 from minires.errors import UsageError
 from minires.kernels.checks import whole
 from minires.models.block_options import BlockOptions
-from minires.models.blocks import make_stage, stem_norm
+from minires.models.blocks import stem_norm
 from minires.models.resnet import ResNet, build
 
 __all__ = ["CifarResNet", "check_depth", "cifar_plain", "cifar_resnet", "nearest_depths"]
@@ -36,13 +36,7 @@ class CifarResNet(ResNet):
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=options.conv_bias)
         self.bn1 = stem_norm(width, options)
         blocks = (depth - 2) // 3 // options.layers
-        channels = width
-        for stage in range(3):
-            inner, stride = width * 2**stage, 1 if stage == 0 else 2
-            made = make_stage(channels, inner, blocks, stride, options, first=stage == 0)
-            setattr(self, f"layer{stage + 1}", made)
-            channels = inner * options.expansion
-        self._add_head(channels, num_classes)
+        self._add_stages_and_head(width, [blocks] * 3, num_classes)
 
     def stem(self, x: Any) -> Any:
         """A 3x3 convolution, BN and ReLU."""

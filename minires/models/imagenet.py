@@ -15,7 +15,7 @@ from minires import nn
 from minires.errors import UsageError
 from minires.kernels.checks import whole
 from minires.models.block_options import BlockOptions
-from minires.models.blocks import make_stage, stem_norm
+from minires.models.blocks import stem_norm
 from minires.models.resnet import ResNet, build
 
 __all__ = [
@@ -59,13 +59,7 @@ class ImageNetResNet(ResNet):
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=options.conv_bias)
         self.bn1 = stem_norm(width, options)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        channels = width
-        for stage, blocks in enumerate(STAGES[depth]):
-            inner, stride = width * 2**stage, 1 if stage == 0 else 2
-            made = make_stage(channels, inner, blocks, stride, options, first=stage == 0)
-            setattr(self, f"layer{stage + 1}", made)
-            channels = inner * options.expansion
-        self._add_head(channels, num_classes)
+        self._add_stages_and_head(width, STAGES[depth], num_classes)
 
     def stem(self, x: Any) -> Any:
         """A 7x7 convolution, BN and ReLU, and the largest of 3x3: a quarter of height and width."""

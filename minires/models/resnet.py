@@ -11,6 +11,7 @@ from minires.autograd import guard
 from minires.errors import UsageError
 from minires.kernels.checks import number, whole
 from minires.models.block_options import BlockOptions, check_options, check_zero_init
+from minires.models.blocks import make_stage
 from minires.models.conv_block import normalisation
 from minires.models.fixup import FixupBlock, FixupLinear, start_fixup
 from minires.models.shortcuts import GatedShortcut
@@ -74,8 +75,14 @@ class ResNet(nn.Module):
         self.block_options = options
         self.aux_after: tuple[int, ...] = ()
 
-    def _add_head(self, channels: int, num_classes: int) -> None:
-        options = self.block_options
+    def _add_stages_and_head(self, width: int, stages: Sequence[int], num_classes: int) -> None:
+        """layer1, layer2, ... of so many blocks, each but the first halving the image, and fc."""
+        options, channels = self.block_options, width
+        for i, blocks in enumerate(stages):
+            inner, stride = width * 2**i, 1 if i == 0 else 2
+            made = make_stage(channels, inner, blocks, stride, options, first=i == 0)
+            setattr(self, f"layer{i + 1}", made)
+            channels = inner * options.expansion
         if options.activates_last:
             self.bn2 = normalisation(channels, options.head_norm)
         self.fc = classifier(channels, num_classes, options)

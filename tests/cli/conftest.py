@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from minires import kernels
 from minires.cli.main import main
 
 
@@ -28,3 +30,12 @@ def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working folder; the number of threads is put back."""
+    threads = kernels.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    kernels.set_num_threads(threads)

@@ -11,28 +11,18 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import minires as mr
-from minires import kernels
 from tests.cli.conftest import Ran
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--depths", "8", "--width", "2", "--epochs", "1", "--batch-size", "512"]
 FILES = ["curves.png", "gradient_flow.png", "report.html", "results.json"]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder; the number of threads is put back."""
-    threads = kernels.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    kernels.set_num_threads(threads)
 
 
 def process(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import minires as mr
-from minires import flow, kernels
+from minires import flow
 from minires.experiments import instruments
 from tests.cli.conftest import Ran
 
 TINY = ["--model", "resnet8", "--width", "2", "--batch-size", "32", "--instruments", "ledger"]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder; the number of threads is put back."""
-    threads = kernels.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    kernels.set_num_threads(threads)
 
 
 def test_it_says_what_was_found_and_writes_numbers_pictures_and_page(

@@ -8,13 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minires import kernels
 from tests.cli.conftest import Ran
 
 TINY = [
@@ -22,15 +21,6 @@ TINY = [
     *("--test-images", "40", "--epochs", "2", "--batch-size", "32"),
 ]
 FILES = ["checkpoint.npz", "curves.png", "history.jsonl"]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder; the number of threads is put back."""
-    threads = kernels.get_num_threads()
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    kernels.set_num_threads(threads)
 
 
 def weights(folder: str) -> dict[str, bytes]:
