@@ -26,7 +26,8 @@ __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 FORMAT = "minires checkpoint 2"
 _WEIGHTS = "weights/"
 _SMALL = 64  # a depth or width that does no harm
-_OWN = ("format", "network", "skip_scales", "training")
+_OWN = ("format", "network", "block_numbers", "training")
+_NUMBERS = ("skip_scale", "survival_probability")
 
 
 class Checkpoint(NamedTuple):
@@ -80,7 +81,7 @@ def save_checkpoint(
     else:
         state = training.state_dict()
         arrays = state["arrays"]
-    network = {"network": models.describe(model), "skip_scales": _skip_scales(model)}
+    network = {"network": models.describe(model), "block_numbers": _block_numbers(model)}
     try:
         json.dumps(about, allow_nan=False)
         # A run that diverged has a nan in its history, which Python's JSON writes and reads.
@@ -108,14 +109,14 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
     except DataError as error:
         raise _unreadable(file, str(error).removeprefix(f"{str(file)!r} ")) from None
     about = _about(file, arrays)
-    scales, plain = about.pop("skip_scales"), about.pop("training")
+    numbers, plain = about.pop("block_numbers"), about.pop("training")
     network = about.pop("network")
     try:
         _check_size(network, arrays)
         model = models.rebuild(network)
         if any(array.dtype == np.float64 for array in arrays.values()):
             model.to("float64")
-        _scale_skips(model, scales)
+        _set_block_numbers(model, numbers)
         model.load_state_dict(
             {
                 name.removeprefix(_WEIGHTS): array
@@ -123,7 +124,7 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
                 if name.startswith(_WEIGHTS)
             }
         )
-    except (MiniresError, TypeError, ValueError) as error:
+    except (MiniresError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable(file, error) from None
     return Checkpoint(model, about, None if plain is None else {"arrays": arrays, "plain": plain})
 
@@ -138,21 +139,22 @@ def _check_size(network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
             raise ValueError(f"it speaks of {name} {said}, and has weights of at most {limit}")
 
 
-def _skip_scales(model: nn.Module) -> dict[str, float]:
-    """The scales that are numbers; those that are learned are among the weights."""
+def _block_numbers(model: nn.Module) -> dict[str, dict[str, float]]:
+    """What a twin may have changed in each block; what is learned is among the weights."""
     return {
-        name: float(module.skip_scale)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ResidualBlock) and isinstance(module.skip_scale, int | float)
+        name: {n: getattr(m, n) for n in _NUMBERS if isinstance(getattr(m, n), int | float)}
+        for name, m in model.named_modules()
+        if isinstance(m, nn.ResidualBlock)
     }
 
 
-def _scale_skips(model: nn.Module, scales: Mapping[str, float]) -> None:
+def _set_block_numbers(model: nn.Module, numbers: Mapping[str, Mapping[str, float]]) -> None:
     blocks = {name: m for name, m in model.named_modules() if isinstance(m, nn.ResidualBlock)}
-    for name, scale in scales.items():
-        if name not in blocks:
-            raise ValueError(f"it scales the skip of {name!r}, and the network has no such block")
-        blocks[name].skip_scale = float(scale)
+    for name, values in numbers.items():
+        if name not in blocks or not values.keys() <= set(_NUMBERS):
+            raise ValueError(f"it has {sorted(values)} of {name!r}, and the network has no such")
+        for number, value in values.items():
+            setattr(blocks[name], number, float(value))
 
 
 def _about(file: str | Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -167,8 +169,8 @@ def _about(file: str | Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]
         raise _unreadable(file, f"its format is {found!r}, and {FORMAT!r} is needed")
     if not isinstance(about.get("network"), dict):
         raise _unreadable(file, "it does not say which network it holds")
-    if not isinstance(about.setdefault("skip_scales", {}), dict):
-        raise _unreadable(file, "its skip_scales are no numbers by name")
+    if not isinstance(about.setdefault("block_numbers", {}), dict):
+        raise _unreadable(file, "its block_numbers are none by name")
     about.setdefault("training", None)
     return dict(about)
 

@@ -78,7 +78,7 @@ class Recipe:
             )
 
     def optimizer(self, model: nn.Module) -> optim.SGD:
-        """SGD with these settings; the scalars of a Fixup network have a tenth of the rate."""
+        """SGD with these settings; Fixup has a tenth of the rate for some, see fixup_groups."""
         fixup = any(isinstance(module, FixupBlock) for module in model.modules())
         return optim.SGD(
             fixup_groups(model, self.lr) if fixup else model.parameters(),

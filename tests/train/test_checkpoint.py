@@ -98,8 +98,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     "too deep": (archive(about=about(network=CIFAR | {"depth": 10**9 + 2})), "weights of at most"),
     "no such depth": (archive(about=about(network=CIFAR | {"depth": 9})), "Depth 9 does not"),
     "unknown option": (archive(about=about(network=CIFAR | {"x": 1})), "Unknown options"),
-    "skips of no block": (archive(about=about(skip_scales={"a": 1})), "has no such block"),
-    "skips that are none": (archive(about=about(skip_scales=[1])), "no numbers by name"),
+    "numbers of no block": (archive(about=about(block_numbers={"a": {}})), "has no such"),
+    "numbers that are none": (archive(about=about(block_numbers=[1])), "none by name"),
+    "a number for a block": (archive(about=about(block_numbers={"layer1.0": 1})), "not a checkp"),
+    "another number": (archive(about=about(block_numbers={"layer1.0": {"x": 1}})), "has no such"),
     "no weights": (archive(about=about()), "missing"),
     "a pickle": (archive(about=about(), a=np.array([Trap()], dtype=object)), "holds objects"),
     "a pickle for about": (archive(about=np.array([Trap()], dtype=object)), "holds objects"),
@@ -153,9 +155,12 @@ def test_a_network_in_float64_comes_back_in_float64(tmp_path: Path) -> None:
 
 
 def test_a_twin_comes_back_with_its_skips_scaled(tmp_path: Path) -> None:
-    scaled = mr.models.twin(mr.models.cifar_resnet(8, width=2), 0.5)
-    found = load_checkpoint(save_checkpoint(tmp_path / "a.npz", scaled)).model
-    assert [block.skip_scale for block in found.blocks()] == [0.5] * 3
+    model = mr.models.cifar_resnet(8, width=2, stochastic_depth=0.5)
+    for scale, survival in ((0.5, [1 - i / 6 for i in (1, 2, 3)]), (0.0, [1.0] * 3)):
+        scaled = mr.models.twin(model, scale)
+        found = load_checkpoint(save_checkpoint(tmp_path / "a.npz", scaled)).model
+        assert [block.skip_scale for block in found.blocks()] == [scale] * 3
+        assert [b.survival_probability for b in found.blocks()] == pytest.approx(survival)
 
 
 def test_a_network_of_the_imagenet_family_comes_back(tmp_path: Path) -> None:
@@ -174,7 +179,7 @@ def test_the_run_of_another_network_is_not_saved(tmp_path: Path) -> None:
     assert load_checkpoint(save_checkpoint(tmp_path / "a.npz", one)).training is None
 
 
-@pytest.mark.parametrize("name", ["format", "network", "skip_scales"])
+@pytest.mark.parametrize("name", ["format", "network", "block_numbers"])
 def test_a_note_cannot_take_the_place_of_what_the_file_needs(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{name!r} is written by save_checkpoint itself"):
         save_checkpoint(tmp_path / "a.npz", mr.models.cifar_resnet(8, width=2), **{name: "mine"})
