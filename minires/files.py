@@ -14,7 +14,7 @@ from typing import Any
 
 from minires.errors import UsageError
 
-__all__ = ["is_temporary", "output_folder", "strict_json", "write_whole"]
+__all__ = ["is_temporary", "lock", "output_folder", "strict_json", "write_whole"]
 
 _ELSEWHERE = "choose another folder with --out"
 
@@ -76,6 +76,22 @@ def write_whole(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
         for path_now, _ in temporary:
             path_now.unlink(missing_ok=True)
     return [path for _, path in temporary]
+
+
+def lock(handle: int) -> bool:
+    """Whether this process now has the open file or folder to itself, until it is closed.
+
+    It always has where the system knows no such locks (Windows).
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_temporary(path: str, name: str) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 from minires.data.checksums import has_checksum
 from minires.data.places import cache_folder
 from minires.errors import DataError, UsageError
+from minires.files import lock
 from minires.progress import Progress
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def _get(file: RemoteFile, path: Path, show: Callable[[int], None]) -> None:
     with _writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab+", buffering=0) as stream:
-            _lock(stream, part)
+            if not lock(stream.fileno()):  # two runs that write into one file would spoil it
+                raise DataError(f"another run is fetching into {part}; wait until it is done.")
             try:
                 reasons = _try_addresses(file, stream, show)
             finally:
@@ -250,18 +252,6 @@ def _writing_to(path: Path) -> Iterator[None]:
             f"cannot write {path} ({error.strerror or error}); mend that, or choose another folder"
             " with --data-dir (in Python, folder=)."
         ) from error
-
-
-def _lock(stream: FileIO, part: Path) -> None:
-    """Two runs that write into one file would spoil it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: there the rename of an open file fails
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(f"another run is fetching into {part}; wait until it is done.") from None
 
 
 def _percents(size: int, bar: Progress) -> Callable[[int], None]:

@@ -22,7 +22,7 @@ from minires import rng, viz
 from minires.data import DataLoader, Dataset, PadCropFlip
 from minires.errors import DataError, MiniresError, UsageError
 from minires.experiments.run_config import RunConfig
-from minires.files import is_temporary, write_whole
+from minires.files import is_temporary, lock, write_whole
 from minires.train import (
     STOP,
     History,
@@ -249,18 +249,13 @@ def _check_free(folder: Path) -> None:
 def _alone(folder: Path) -> Iterator[None]:
     """Two runs in one folder would write over each other: the second is refused."""
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
+    if os.name == "nt":  # a folder cannot be opened there
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise UsageError(f"another run is at work in {str(folder)!r}; wait for it.") from None
-    try:
+        if not lock(handle):
+            raise UsageError(f"another run is at work in {str(folder)!r}; wait for it.")
         yield
     finally:
         os.close(handle)

@@ -20,13 +20,13 @@ from minires.saving.npz import npz_bytes, read_npz
 from minires.saving.pth import read_pth
 from minires.saving.safetensors import read_safetensors, safetensors_bytes
 
-__all__ = ["load", "save"]
+__all__ = ["WEIGHTS", "load", "save", "weights_of"]
 
 _WRITERS: dict[str, Callable[[dict[str, np.ndarray]], bytes]] = {
     ".npz": npz_bytes,
     ".safetensors": safetensors_bytes,
 }
-_WEIGHTS = "weights/"  # before the names in a checkpoint of minires.train
+WEIGHTS = "weights/"  # before the names in a checkpoint of minires.train
 
 
 def save(state: Module | Mapping[str, Any], file: str | os.PathLike[str]) -> Path:
@@ -110,6 +110,17 @@ def _from_npz(file: Content) -> OrderedDict[str, np.ndarray]:
     arrays = read_npz(file)
     if "about" not in arrays:
         return OrderedDict(arrays)
-    # a checkpoint, which holds more than weights
-    weights = {name: array for name, array in arrays.items() if name.startswith(_WEIGHTS)}
-    return OrderedDict((name.removeprefix(_WEIGHTS), array) for name, array in weights.items())
+    return weights_of(arrays)  # of a checkpoint, which holds more than weights
+
+
+def weights_of(arrays: Mapping[str, np.ndarray]) -> OrderedDict[str, np.ndarray]:
+    """The weights among the arrays of a checkpoint, under the names of the network.
+
+    >>> list(weights_of({"weights/fc.bias": np.ones(2), "optimizer/0/momentum_buffer": np.ones(2)}))
+    ['fc.bias']
+    """
+    return OrderedDict(
+        (name.removeprefix(WEIGHTS), array)
+        for name, array in arrays.items()
+        if name.startswith(WEIGHTS)
+    )

@@ -19,12 +19,12 @@ from minires.errors import DataError, MiniresError, UsageError
 from minires.files import write_whole
 from minires.models.resnet import ResNet
 from minires.saving.npz import npz_bytes, read_npz
+from minires.saving.weights import WEIGHTS, weights_of
 from minires.train.loop import Training
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT = "minires checkpoint 2"
-_WEIGHTS = "weights/"
 _SMALL = 64  # a depth or width that does no harm
 _OWN = ("format", "network", "block_numbers", "training")
 _NUMBERS = ("skip_scale", "survival_probability")
@@ -77,7 +77,7 @@ def save_checkpoint(
         raise UsageError(f"save_checkpoint: {name!r} is written by save_checkpoint itself.")
     if training is None:
         state: dict[str, Any] = {"plain": None}
-        arrays = {_WEIGHTS + name: array for name, array in model.state_dict().items()}
+        arrays = {WEIGHTS + name: array for name, array in model.state_dict().items()}
     else:
         state = training.state_dict()
         arrays = state["arrays"]
@@ -117,13 +117,7 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
         if any(array.dtype == np.float64 for array in arrays.values()):
             model.to("float64")
         _set_block_numbers(model, numbers)
-        model.load_state_dict(
-            {
-                name.removeprefix(_WEIGHTS): array
-                for name, array in arrays.items()
-                if name.startswith(_WEIGHTS)
-            }
-        )
+        model.load_state_dict(weights_of(arrays))
     except (MiniresError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable(file, error) from None
     return Checkpoint(model, about, None if plain is None else {"arrays": arrays, "plain": plain})
@@ -131,7 +125,7 @@ def load_checkpoint(file: str | Path) -> Checkpoint:
 
 def _check_size(network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Raise ValueError if the file speaks of a network much larger than the weights it holds."""
-    first = arrays.get(f"{_WEIGHTS}conv1.weight")
+    first = arrays.get(f"{WEIGHTS}conv1.weight")
     limits = {"width": len(first) if first is not None and first.ndim else 0, "depth": len(arrays)}
     for name, limit in limits.items():
         said = network.get(name)

@@ -17,6 +17,7 @@ from minires.errors import StateError, UsageError
 from minires.kernels.parallel import one_blas_thread
 from minires.optim import Optimizer
 from minires.optim.lr_scheduler import LRScheduler
+from minires.saving.weights import WEIGHTS, weights_of
 from minires.train.history import History, Step
 from minires.train.metrics import Evaluation, errors, evaluate
 
@@ -26,7 +27,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 STOP = "stop"  # what a function that is called on the way returns to end the training there
 OnStep = Callable[[Step], Any]
 OnEpoch = Callable[[History], Any]
-_OPTIMIZER, _WEIGHTS = "optimizer/", "weights/"
+_OPTIMIZER = "optimizer/"
 
 
 class Training:
@@ -205,7 +206,7 @@ class Training:
             generators (of the order of the images and of all else), and the history.
         """
         optimizer = self.optimizer.state_dict()
-        arrays = {_WEIGHTS + name: array for name, array in self.model.state_dict().items()}
+        arrays = {WEIGHTS + name: array for name, array in self.model.state_dict().items()}
         numbers: dict[str, dict[str, Any]] = {}
         for i, values in optimizer["state"].items():
             for name, value in values.items():
@@ -247,13 +248,7 @@ class Training:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(scheduler)
         self.loader.load_state_dict(loader)
-        self.model.load_state_dict(
-            {
-                name.removeprefix(_WEIGHTS): array
-                for name, array in arrays.items()
-                if name.startswith(_WEIGHTS)
-            }
-        )
+        self.model.load_state_dict(weights_of(arrays))
         try:
             rng.set_state(generator)
         except (KeyError, TypeError, ValueError) as error:
