@@ -1,0 +1,131 @@
+"""``cupy.RawModule`` on a CPU: compiles CUDA sources as C++, with a fiber for every thread."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HEADER = Path(__file__).with_name("fibers.h")
+COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+ORDERS = ("forward", "reverse", "random")
+_KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
+
+_order: tuple[int, int] = (0, 0)  # and the seed
+
+
+@contextlib.contextmanager
+def in_order(order: str, seed: int = 0) -> Iterator[None]:
+    """Let fibers, and blocks, take their turns in this order inside the block."""
+    global _order
+    before, _order = _order, (ORDERS.index(order), seed)
+    try:
+        yield
+    finally:
+        _order = before
+
+
+class CompileException(Exception):
+    """As cupy.cuda.compiler.CompileException: the text has the compiler's lines."""
+
+    def get_message(self) -> str:
+        return str(self.args[0])
+
+
+class FiberError(AssertionError):
+    """A kernel that is wrong in every order: threads wait for each other at different places."""
+
+
+@functools.cache
+def _folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="minires-fibers-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+@functools.cache
+def _library(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+    if COMPILER is None:
+        raise RuntimeError("There is no C++ compiler on this machine to run CUDA sources with.")
+    kernels = _KERNEL.findall(code)
+    text = (
+        f'#include "{HEADER}"\n#line 1 "source.cu"\n{code}\n'
+        + "\n".join(f"RUN_ON_THE_CPU({name})" for name in kernels)
+        + "\n"
+    )
+    name = hashlib.sha256((text + HEADER.read_text() + repr(options)).encode()).hexdigest()[:20]
+    source, library = _folder() / f"{name}.cpp", _folder() / f"{name}.so"
+    source.write_text(text)
+    flags = "-std=c++17 -O1 -ffp-contract=off -Wall -Wno-unused -U_FORTIFY_SOURCE -shared -fPIC"
+    given = [option for option in options if option.startswith(("-D", "-I"))]
+    command = [COMPILER, *flags.split(), *given, str(source), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise CompileException(done.stderr)
+    return ctypes.CDLL(str(library))
+
+
+class _Kernel:
+    def __init__(self, library: ctypes.CDLL, name: str):
+        self.name = name
+        self.run = getattr(library, f"run_{name}")
+        self.run.restype = ctypes.c_char_p
+        sizes = getattr(library, f"sizes_{name}")
+        sizes.restype = ctypes.POINTER(ctypes.c_int)
+        found = sizes()
+        self.sizes = []
+        while found[len(self.sizes)]:
+            self.sizes.append(found[len(self.sizes)])
+
+    def __call__(
+        self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0, stream: Any = None
+    ) -> None:
+        assert shared_mem == 0, "fibers.h has no dynamic shared memory"
+        if len(args) != len(self.sizes):
+            raise FiberError(f"{self.name} takes {len(self.sizes)} arguments, not {len(args)}")
+        values = [_bytes(arg) for arg in args]
+        for i, (value, size) in enumerate(zip(values, self.sizes, strict=True)):
+            if ctypes.sizeof(value) != size:
+                given = ctypes.sizeof(value)
+                raise FiberError(f"{self.name}: argument {i} has {given} bytes, and needs {size}")
+        pointers = (ctypes.c_void_p * max(1, len(values)))(
+            *(ctypes.cast(ctypes.byref(value), ctypes.c_void_p) for value in values)
+        )
+        shape = [(ctypes.c_uint * 3)(*(*sizes, 1, 1)[:3]) for sizes in (grid, block)]
+        message = self.run(pointers, *shape, *_order)
+        if message is not None:
+            raise FiberError(f"{self.name}: {message.decode()}")
+
+
+def _bytes(arg: Any) -> Any:
+    """An argument as the bytes that a launch would copy."""
+    if hasattr(arg, "__cuda_array_interface__"):
+        return ctypes.c_void_p(arg.data.ptr)
+    if isinstance(arg, np.ndarray) and arg.flags.writeable and arg.ndim:  # memory of the host
+        raise TypeError("an array of the host cannot be given to a kernel")
+    if isinstance(arg, (np.generic, np.ndarray)):  # also a struct, by value
+        return (ctypes.c_char * arg.nbytes).from_buffer_copy(arg.tobytes())
+    raise TypeError(f"a kernel cannot take {type(arg).__name__}: give it a NumPy number")
+
+
+class RawModule:
+    """As cupy.RawModule, for the arguments that the launcher gives."""
+
+    def __init__(self, code: str, *, options: tuple[str, ...] = (), backend: str = "nvrtc"):
+        self._code, self._options = code, tuple(options)
+
+    def get_function(self, name: str) -> _Kernel:
+        """The kernel of this name."""
+        return _Kernel(_library(self._code, self._options), name)
