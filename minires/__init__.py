@@ -13,7 +13,7 @@ The upper floors (``mr.nn``, ``mr.models``, ``mr.flow``, ...) are imported when 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from minires import errors, functional, kernels
+from minires import cuda, errors, functional, kernels
 from minires.autograd import (
     Tensor,
     detect_anomaly,
@@ -22,7 +22,7 @@ from minires.autograd import (
     is_grad_enabled,
     no_grad,
 )
-from minires.creation import arange, full, ones, rand, randn, tensor, zeros
+from minires.creation import arange, from_dlpack, full, ones, rand, randn, tensor, zeros
 from minires.functional import cat, stack, where
 from minires.kernels import get_num_threads, set_num_threads
 from minires.rng import manual_seed
@@ -39,12 +39,14 @@ __all__ = [
     "cat",
     "bench",
     "check",
+    "cuda",
     "data",
     "detect_anomaly",
     "enable_grad",
     "errors",
     "experiments",
     "flow",
+    "from_dlpack",
     "full",
     "functional",
     "get_num_threads",

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
+from minires.autograd.sharing import shared_on_gpu
 from minires.autograd.tensor import Tensor
-from minires.device import is_array, to_device
-from minires.errors import DTypeError, GraphError, ShapeError, UsageError
+from minires.device import gpu, import_cupy, is_array, to_device, using_device_of
+from minires.errors import (
+    DeviceError,
+    DTypeError,
+    GraphError,
+    MiniresError,
+    ShapeError,
+    UsageError,
+)
 from minires.functional.shape import given_shape
 from minires.kernels.checks import number, numbers
 from minires.rng import default_generator
 
-__all__ = ["arange", "full", "ones", "rand", "randn", "tensor", "zeros"]
+__all__ = ["arange", "from_dlpack", "full", "ones", "rand", "randn", "tensor", "zeros"]
+
+_DLPACK_CPU, _DLPACK_CUDA = (1, 3), (2, 13)  # ordinary and page-locked; of a GPU and managed
 
 
 def _lengths(name: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
@@ -47,6 +58,14 @@ def _make(array: Any, device: str | None, requires_grad: bool) -> Tensor:
     return Tensor(array if device is None else to_device(array, device), requires_grad)
 
 
+def _on(device: str | None, make: Callable[[Any], Any]) -> Any:
+    """``make`` with the array module of the device: what it makes is made there."""
+    if device is None or device == "cpu":
+        return make(np)
+    with gpu(device):
+        return make(import_cupy())
+
+
 def tensor(
     data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
@@ -55,7 +74,7 @@ def tensor(
     Python floats become float32; arrays keep their dtype; Python integers become int64.
 
     Args:
-        data: numbers, nested lists, an array or a tensor.
+        data: numbers, nested lists, an array or a tensor, also of another library.
         dtype: element type; by default as above.
         device: 'cpu' or 'cuda'; by default where ``data`` is.
         requires_grad: whether gradients are wanted for it.
@@ -69,12 +88,13 @@ def tensor(
     >>> tensor([1, 2]).dtype, tensor(np.zeros(2)).dtype
     (dtype('int64'), dtype('float64'))
     """
-    raw = data._data if isinstance(data, Tensor) else data
+    raw = data._data if isinstance(data, Tensor) else shared_on_gpu(data)
     if dtype is not None:
         dtype = _real("tensor", dtype)
     if is_array(raw) or isinstance(raw, np.generic):
         array = numbers(raw, "tensor")
-        array = array.astype(dtype or array.dtype)
+        with using_device_of(array):
+            array = array.astype(dtype or array.dtype)
     else:
         try:
             array = numbers(raw, "tensor")
@@ -90,6 +110,52 @@ def tensor(
     return Tensor(array, requires_grad=requires_grad)
 
 
+def from_dlpack(x: Any) -> Tensor:
+    """A tensor of the same memory as an array of another library; nothing is copied.
+
+    A change on one side is seen on the other.  It is read-only where that library says so, or is
+    too old to say; :func:`tensor` makes a copy that is not.  The other way round,
+    ``torch.from_dlpack(tensor)`` and its like take a tensor of minires.
+
+    Args:
+        x: an array on the CPU or a GPU that has ``__dlpack__``: of PyTorch, JAX, CuPy, NumPy, ...
+
+    Returns:
+        A leaf that does not require grad.
+
+    Raises:
+        UsageError: ``x`` has no ``__dlpack__``, or its library does not let go of it, such as a
+            tensor of PyTorch that requires grad.
+        GraphError: it is a tensor of minires that requires grad.
+        DTypeError: it holds no real numbers.
+        DeviceError: it is neither on the CPU nor on a GPU of CUDA.
+
+    >>> array = np.zeros(3)
+    >>> shared = from_dlpack(array)
+    >>> array[0] = 7.0
+    >>> shared
+    tensor([7., 0., 0.], dtype=float64)
+    """
+    if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
+        raise UsageError(
+            f"from_dlpack: a {type(x).__name__} has no __dlpack__ and cannot be shared; mr.tensor "
+            "makes a copy of numbers."
+        )
+    try:
+        kind = x.__dlpack_device__()[0]
+        if kind not in _DLPACK_CPU + _DLPACK_CUDA:
+            raise DeviceError(
+                f"from_dlpack: DLPack's device {int(kind)} is neither the CPU nor a GPU of CUDA. "
+                "Move the array to one of them first."
+            )
+        array = (np if kind in _DLPACK_CPU else import_cupy()).from_dlpack(x)
+    except MiniresError:
+        raise
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(f"from_dlpack: {type(x).__name__} cannot be shared: {error}") from None
+    return Tensor(array)
+
+
 def zeros(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
@@ -98,14 +164,16 @@ def zeros(
     >>> zeros(2, 3).shape
     (2, 3)
     """
-    return _make(np.zeros(_lengths("zeros", shape), _real("zeros", dtype)), device, requires_grad)
+    lengths, dtype = _lengths("zeros", shape), _real("zeros", dtype)
+    return Tensor(_on(device, lambda xp: xp.zeros(lengths, dtype)), requires_grad)
 
 
 def ones(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of ones."""
-    return _make(np.ones(_lengths("ones", shape), _real("ones", dtype)), device, requires_grad)
+    lengths, dtype = _lengths("ones", shape), _real("ones", dtype)
+    return Tensor(_on(device, lambda xp: xp.ones(lengths, dtype)), requires_grad)
 
 
 def full(
@@ -118,8 +186,8 @@ def full(
 ) -> Tensor:
     """A tensor filled with ``value``."""
     number(value, "full: value")
-    filled = np.full(_lengths("full", (shape,)), value, _real("full", dtype))
-    return _make(filled, device, requires_grad)
+    lengths, dtype = _lengths("full", (shape,)), _real("full", dtype)
+    return Tensor(_on(device, lambda xp: xp.full(lengths, value, dtype)), requires_grad)
 
 
 def arange(
@@ -149,13 +217,16 @@ def arange(
             f"arange: whole numbers need whole bounds, not {bounds}.\n"
             "  Leave dtype out, and convert the result if it is to be cut off: .to('int64')."
         )
-    return _make(np.arange(*bounds, dtype=dtype), device, requires_grad)
+    return Tensor(_on(device, lambda xp: xp.arange(*bounds, dtype=dtype)), requires_grad)
 
 
 def randn(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Normal random numbers of mean 0 and standard deviation 1, from the default generator."""
+    """Normal random numbers of mean 0 and standard deviation 1, from the default generator.
+
+    They are drawn on the CPU, and are the same on every device.
+    """
     lengths, dtype = _lengths("randn", shape), _real("randn", dtype)
     return _make(default_generator().standard_normal(lengths).astype(dtype), device, requires_grad)
 
@@ -163,6 +234,9 @@ def randn(
 def rand(
     *shape: Any, dtype: Any = np.float32, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """Random numbers spread evenly over 0 to 1, from the default generator."""
+    """Random numbers spread evenly over 0 to 1, from the default generator.
+
+    They are drawn on the CPU, and are the same on every device.
+    """
     lengths, dtype = _lengths("rand", shape), _real("rand", dtype)
     return _make(default_generator().random(lengths).astype(dtype), device, requires_grad)

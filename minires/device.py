@@ -6,9 +6,13 @@ one kernel source serves both.  CuPy is imported here only, and only once a GPU 
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,16 +20,28 @@ from minires.errors import DeviceError
 
 __all__ = [
     "Array",
+    "array_like",
     "array_module",
-    "cuda_is_available",
+    "as_array",
+    "check_same_device",
+    "copied",
     "device_of",
+    "gpu",
+    "import_cupy",
     "is_array",
+    "is_on_gpu",
+    "names_device",
     "to_device",
     "to_numpy",
+    "using_device_of",
+    "where_input_is",
 ]
 
 # numpy.ndarray or cupy.ndarray.  CuPy ships no usable types, so this is as narrow as it gets.
 Array: TypeAlias = Any
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def array_module(x: Array) -> ModuleType:
@@ -48,10 +64,72 @@ def is_array(x: object) -> bool:
     >>> is_array(np.ones(3)), is_array([1.0]), is_array(np.float32(1))
     (True, False, False)
     """
-    if isinstance(x, np.ndarray):
-        return True
+    return isinstance(x, np.ndarray) or is_on_gpu(x)
+
+
+def is_on_gpu(x: object) -> bool:
+    """Whether ``x`` is a CuPy array.
+
+    >>> is_on_gpu(np.ones(3))
+    False
+    """
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(x, cupy.ndarray)
+
+
+def as_array(x: Any) -> Array:
+    """``x`` itself if it is an array; NumPy's single numbers, and Python's, as 0-d arrays.
+
+    NumPy makes a single number of every 0-d result, CuPy makes an array.
+
+    >>> as_array(np.float32(2.0))
+    array(2., dtype=float32)
+    """
+    return x if is_array(x) else np.asarray(x)
+
+
+def array_like(data: Any, like: Array, dtype: Any = None) -> Array:
+    """``data`` (numbers, lists, a NumPy array) as an array beside ``like``; a copy only if needed.
+
+    >>> array_like([1, 2], np.zeros(3), dtype=np.float32)
+    array([1., 2.], dtype=float32)
+    """
+    with using_device_of(like):
+        return array_module(like).asarray(data, dtype=dtype)
+
+
+def using_device_of(x: Any) -> AbstractContextManager[Any]:
+    """A block in which new GPU arrays are made, and work is done, where the array ``x`` is."""
+    if isinstance(x, np.ndarray) or not is_on_gpu(x):
+        return _as_it_is
+    return x.device  # type: ignore[no-any-return]  # CuPy's devices are such blocks
+
+
+_as_it_is = nullcontext()
+
+
+def where_input_is(function: Callable[P, R]) -> Callable[P, R]:
+    """``function``, which works with array code of its own, run where its first argument is."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        first = getattr(args[0], "_data", None) if args else None  # of a tensor
+        if first is None or isinstance(first, np.ndarray):
+            return function(*args, **kwargs)
+        with using_device_of(first):
+            return function(*args, **kwargs)
+
+    return run
+
+
+def copied(x: Array) -> Array:
+    """A copy of ``x`` where ``x`` is: CuPy's own ``copy`` would go to the current GPU.
+
+    >>> copied(np.arange(3))
+    array([0, 1, 2])
+    """
+    with using_device_of(x):
+        return x.copy()
 
 
 def device_of(x: Array) -> str:
@@ -63,30 +141,93 @@ def device_of(x: Array) -> str:
     return "cpu" if array_module(x) is np else f"cuda:{x.device.id}"
 
 
-def cuda_is_available() -> bool:
-    """Whether CuPy is installed and finds a GPU.  Imports CuPy if it is there."""
+def check_same_device(operation: str, **arrays: Any) -> None:
+    """Raise DeviceError, which names both devices, unless all arrays are on one.
+
+    What is no array (a number, None) has no device, and fits any.
+
+    >>> check_same_device("add", x=np.ones(3), other=2.0)
+    """
+    found: dict[str, str] = {}
+    for name, array in arrays.items():
+        if is_array(array):
+            found.setdefault(device_of(array), name)
+    if len(found) > 1:
+        (one, of_one), (other, of_other), *_ = found.items()
+        raise DeviceError(
+            f"{operation}: {of_one} is on {one} and {of_other} is on {other}.\n"
+            f"  Move one of them: {of_other}.to({one!r}), or model.to({one!r}) for a whole network."
+        )
+
+
+def import_cupy(wanted: str = "A GPU") -> ModuleType:
+    """CuPy, imported at the first call; ``wanted`` is what the error says is not available.
+
+    Raises:
+        DeviceError: it is missing or broken; one line says which wheel the driver needs.
+    """
     try:
         import cupy
-    except ImportError:
+    except Exception as error:  # a broken installation can fail in any way
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
+        what = "is not installed" if missing else f"cannot be imported ({_first_line(error)})"
+        raise DeviceError(_not_available(wanted, f"CuPy {what}")) from None
+    return cupy  # type: ignore[no-any-return]
+
+
+def names_device(text: object) -> bool:
+    """Whether ``text`` has the form of a device: 'cpu', 'cuda' or 'cuda:1'.
+
+    >>> names_device("cuda:1"), names_device("float32"), names_device("cuda1")
+    (True, False, False)
+    """
+    if not isinstance(text, str):
         return False
-    return bool(cupy.cuda.is_available())
+    kind, colon, number = text.partition(":")
+    return text == "cpu" or (kind == "cuda" and (number.isdigit() if colon else True))
 
 
 def to_device(x: Array, device: str) -> Array:
-    """``x`` on ``device`` ('cpu', 'cuda' or 'cuda:i'); the same array when it is there already."""
+    """``x`` on ``device`` ('cpu', 'cuda' or 'cuda:i'); the same array when it is there already.
+
+    'cuda' is the current GPU for an array that comes from the CPU; an array that is on some GPU
+    stays there.
+
+    Raises:
+        DeviceError: the device is unknown, or not there, or CuPy is missing; with the mend.
+
+    >>> x = np.ones(3)
+    >>> to_device(x, "cpu") is x
+    True
+    """
     if device == "cpu":
         return to_numpy(x)
-    if not device.startswith("cuda") or (device[4:] and not device[5:].isdigit()):
-        raise DeviceError(f"Unknown device {device!r}: use 'cpu', 'cuda' or 'cuda:0'.")
-    if not cuda_is_available():
-        raise DeviceError(
-            f"Device {device!r} is not available: CuPy found no GPU, or is not installed. "
-            "Install the wheel for your CUDA (pip install 'minires[gpu]'), or stay on 'cpu'."
-        )
-    import cupy
+    if is_on_gpu(x) and device in ("cuda", device_of(x)):
+        return x
+    with gpu(device):
+        return import_cupy().asarray(x)
 
-    with cupy.cuda.Device(int(device[5:] or 0)):
-        return cupy.asarray(x)
+
+def gpu(device: str) -> Any:
+    """CuPy's device 'cuda:1', or, for 'cuda', the current one; a block in which it is current.
+
+    Raises:
+        DeviceError: the name is none of a GPU, or there is no such GPU; with the mend.
+    """
+    if not names_device(device) or device == "cpu":
+        raise DeviceError(f"Unknown device {device!r}: use 'cpu', 'cuda' or 'cuda:0'.")
+    wanted = f"Device {device!r}"
+    cuda = import_cupy(wanted).cuda
+    if not cuda.is_available():
+        raise DeviceError(_not_available(wanted, "CuPy finds no GPU"))
+    count = cuda.runtime.getDeviceCount()
+    if device == "cuda":
+        return cuda.Device()
+    number = int(device.removeprefix("cuda:"))
+    if number >= count:
+        there = "'cuda:0'" if count == 1 else f"'cuda:0' to 'cuda:{count - 1}'"
+        raise DeviceError(f"{wanted} is not available: this machine has {there}.")
+    return cuda.Device(number)
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -96,3 +237,32 @@ def to_numpy(x: Array) -> np.ndarray:
     array([0, 1, 2])
     """
     return np.asarray(x) if array_module(x) is np else np.asarray(x.get())
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _not_available(what: str, reason: str) -> str:
+    """One line: what is not there and why, and what to install for the driver that is."""
+    version = _driver_version()
+    if version is None:
+        mend = "No NVIDIA driver is loaded here: install one, and then pip install cupy-cuda13x"
+    else:
+        major, minor = version // 1000, version % 1000 // 10
+        wheel = f"cupy-cuda{min(max(major, 12), 13)}x"
+        mend = f"The driver is for CUDA {major}.{minor}: pip install {wheel}, and no other CuPy"
+    return f"{what} is not available: {reason}. {mend}; on 'cpu' all of minires runs too."
+
+
+def _driver_version() -> int | None:
+    """12040 for CUDA 12.4; None without a driver."""
+    version = ctypes.c_int()
+    for name in ("libcuda.so.1", "nvcuda.dll"):
+        try:
+            if ctypes.CDLL(name).cuDriverGetVersion(ctypes.byref(version)) == 0:
+                return version.value
+        except (OSError, AttributeError):
+            pass
+    return None

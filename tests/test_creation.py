@@ -10,7 +10,6 @@ import pytest
 
 import minires as mr
 from minires import rng
-from minires.device import cuda_is_available
 from minires.errors import DeviceError, DTypeError
 
 MAKERS: dict[str, Callable[..., mr.Tensor]] = {
@@ -147,7 +146,7 @@ def test_the_cpu_may_be_named(name: str) -> None:
     assert MAKERS[name](2, device="cpu").device == "cpu"
 
 
-@pytest.mark.skipif(cuda_is_available(), reason="there is a GPU")
+@pytest.mark.skipif(mr.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_gpu_that_is_not_there_is_told(name: str) -> None:
     with pytest.raises(DeviceError, match="not available"):

@@ -23,7 +23,7 @@ MAX_LINES = 420
 FLOORS = [
     ("errors",),
     ("device", "rng", "table", "files", "progress", "unpickle"),
-    ("result",),
+    ("result", "cuda"),
     ("kernels",),
     ("autograd",),
     ("functional", "creation"),

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minires.autograd.node import Leaf, Node
-from minires.device import Array, device_of, is_array, to_numpy
+from minires.autograd.sharing import Shared, shared_on_gpu
+from minires.device import Array, as_array, device_of, to_numpy
 from minires.errors import DTypeError, GraphError, ShapeError, UsageError
 from minires.kernels.checks import compared, normal_dim, numbers
 
@@ -41,17 +42,17 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], T
 
     def method(self: Tensor, other: Any) -> Tensor:
         result = compared(compare, self._data, _raw(other))
-        return Tensor._wrap(result if is_array(result) else np.asarray(result), None)
+        return Tensor._wrap(as_array(result), None)
 
     return method
 
 
-class Tensor:
+class Tensor(Shared):
     """An array with a gradient.
 
     Args:
-        data: an array, used as it is, without a copy (:func:`tensor` copies), or what NumPy can
-            make one of.
+        data: an array, used as it is, without a copy (:func:`tensor` copies), also that of another
+            library on a GPU (``__cuda_array_interface__``), or what NumPy can make one of.
         requires_grad: whether operations on it are recorded and ``backward()`` fills ``.grad``.
 
     >>> x = Tensor(np.array([1.0, 2.0]), requires_grad=True)
@@ -73,7 +74,7 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data._data
-        self._data = numbers(data, "Tensor")
+        self._data = numbers(shared_on_gpu(data), "Tensor")
         self.node = self._frozen = None
         if requires_grad:
             self.requires_grad_()
@@ -133,15 +134,6 @@ class Tensor:
     def device(self) -> str:
         """'cpu' or 'cuda:i'."""
         return device_of(self._data)
-
-    def numpy(self) -> np.ndarray:
-        """The values as a NumPy array; the tensor must not require grad (``detach()`` first)."""
-        if self.node is not None:
-            raise GraphError(
-                "numpy() of a tensor that requires grad would leave the graph without a word; "
-                "write x.detach().numpy(), or x.data for the array itself."
-            )
-        return to_numpy(self._data)
 
     def item(self) -> float | int | bool:
         """The value of a tensor with one element, as a Python number."""
@@ -287,10 +279,6 @@ class Tensor:
             leaf = isinstance(self.node, Leaf)
             notes += ", requires_grad=True" if leaf else f", node=<{self.node.name}>"
         return f"tensor({values}{notes})"
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self.numpy()
-        return np.array(array, dtype=dtype) if copy else np.asarray(array, dtype=dtype)
 
     def __len__(self) -> int:
         if not self._data.shape:

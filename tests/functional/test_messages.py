@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import Any
 
@@ -65,6 +66,6 @@ def test_an_error_is_also_the_built_in_error_that_a_reader_would_expect() -> Non
 def test_a_gpu_that_is_not_there_is_named_with_the_way_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("minires.device.cuda_is_available", lambda: False)
-    with pytest.raises(DeviceError, match=r"(?s)'cuda' is not available.*minires\[gpu\].*'cpu'"):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(DeviceError, match=r"not available: CuPy .* pip install cupy-cuda.*'cpu'"):
         x.cuda()
