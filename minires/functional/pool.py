@@ -8,7 +8,7 @@ from minires import kernels
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
 from minires.kernels.checks import check_arrays
-from minires.kernels.geometry import Pair
+from minires.kernels.geometry import Pair, check_pool2d
 
 __all__ = ["adaptive_avg_pool2d", "avg_pool2d", "max_pool2d"]
 
@@ -21,13 +21,14 @@ class MaxPool2d(Function):
     @staticmethod
     def forward(ctx: Any, x: Any, **how: Any) -> Any:
         out, indices = kernels.max_pool2d(x, **how)
-        ctx.save_constant(indices=indices, x_shape=x.shape)
+        window = check_pool2d("max_pool2d", x, **how)
+        ctx.save_constant(indices=indices, x_shape=x.shape, window=window)
         return out, indices
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
-        indices, x_shape = ctx.saved("indices", "x_shape")
-        return MaxPool2dScatter.apply(grad_out, indices=indices, x_shape=x_shape)
+        indices, x_shape, window = ctx.saved("indices", "x_shape", "window")
+        return MaxPool2dScatter.apply(grad_out, indices=indices, x_shape=x_shape, window=window)
 
 
 class MaxPool2dScatter(Function):
@@ -36,14 +37,16 @@ class MaxPool2dScatter(Function):
     uses_kernels = True
 
     @staticmethod
-    def forward(ctx: Any, g: Any, *, indices: Any, x_shape: tuple[int, ...]) -> Any:
-        ctx.save_constant(indices=indices, x_shape=x_shape)
-        return kernels.max_pool2d_grad_input(g, indices, x_shape)
+    def forward(
+        ctx: Any, g: Any, *, indices: Any, x_shape: tuple[int, ...], window: Any = None
+    ) -> Any:
+        ctx.save_constant(indices=indices, x_shape=x_shape, window=window)
+        return kernels.max_pool2d_grad_input(g, indices, x_shape, window)
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
-        indices, x_shape = ctx.saved("indices", "x_shape")
-        return MaxPool2dGather.apply(grad_out, indices=indices, x_shape=x_shape)
+        indices, x_shape, window = ctx.saved("indices", "x_shape", "window")
+        return MaxPool2dGather.apply(grad_out, indices=indices, x_shape=x_shape, window=window)
 
 
 class MaxPool2dGather(Function):
@@ -52,14 +55,16 @@ class MaxPool2dGather(Function):
     uses_kernels = True
 
     @staticmethod
-    def forward(ctx: Any, x: Any, *, indices: Any, x_shape: tuple[int, ...]) -> Any:
-        ctx.save_constant(indices=indices, x_shape=x_shape)
+    def forward(
+        ctx: Any, x: Any, *, indices: Any, x_shape: tuple[int, ...], window: Any = None
+    ) -> Any:
+        ctx.save_constant(indices=indices, x_shape=x_shape, window=window)
         return kernels.max_pool2d_gather(x, indices)
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
-        indices, x_shape = ctx.saved("indices", "x_shape")
-        return MaxPool2dScatter.apply(grad_out, indices=indices, x_shape=x_shape)
+        indices, x_shape, window = ctx.saved("indices", "x_shape", "window")
+        return MaxPool2dScatter.apply(grad_out, indices=indices, x_shape=x_shape, window=window)
 
 
 class AvgPool2d(Function):

@@ -9,12 +9,15 @@ from __future__ import annotations
 import operator
 import reprlib
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from minires.device import Array, is_array
+from minires.device import Array, is_array, is_on_gpu
 from minires.errors import DTypeError, ShapeError, UsageError, describe
+
+if TYPE_CHECKING:
+    from minires.kernels.geometry import PoolGeometry
 
 __all__ = [
     "ArrayOrShape",
@@ -194,10 +197,14 @@ def check_grad_out(
     check_floating(operation, **{name: grad_out})
 
 
-def check_indices(operation: str, x: ArrayOrShape, indices: Array) -> None:
+def check_indices(
+    operation: str, x: ArrayOrShape, indices: Array, window: PoolGeometry | None = None
+) -> None:
     """Raise unless ``indices`` (N, C, OH, OW) are whole numbers from 0 to H*W - 1.
 
-    ShapeError for shapes that differ or a place outside the plane, DTypeError for the dtype.
+    ShapeError for shapes that differ, also from the outputs of the ``window``, or a place outside
+    the plane, DTypeError for the dtype.  On a GPU the places are not looked at: to look would make
+    the CPU wait.
     """
     x_shape = shape_of(x)
     check_image(operation, x_shape, x=x)
@@ -207,7 +214,12 @@ def check_indices(operation: str, x: ArrayOrShape, indices: Array) -> None:
     if indices.dtype.kind not in "iu":
         got = describe(x=x, indices=indices)
         raise DTypeError(f"{operation}: indices must be whole numbers.\n  {got}")
-    if indices.size:
+    if window is not None and window.out != indices.shape[2:]:
+        raise ShapeError(
+            f"{operation}: window has {window.out} outputs, but indices are of another pooling.\n"
+            f"  {describe(x=x, indices=indices)}\n  Give the window that max_pool2d had."
+        )
+    if indices.size and not is_on_gpu(indices):
         places = x_shape[2] * x_shape[3]
         least, most = int(indices.min()), int(indices.max())
         if least < 0 or most >= places:
@@ -253,8 +265,13 @@ def check_softmax(operation: str, x: Array, axis: int) -> None:
         raise ShapeError(f"{operation}: x has no axis {axis}.\n  {describe(x=x)}")
 
 
-def check_cross_entropy(logits: Array, target: Array, *, operation: str = "cross_entropy") -> None:
-    """Raise unless logits is (N, C) and target (N,) holds classes from 0 to C - 1.
+def check_cross_entropy(
+    logits: Array, target: Array, ignore_index: int, *, operation: str = "cross_entropy"
+) -> None:
+    """Raise unless logits is (N, C) and target (N,) holds classes from 0 to C - 1, or ignore_index.
+
+    On a GPU the classes are not looked at, since that would make the CPU wait, and the kernels give
+    nan for one that is not there; but for float16, which has no such kernel.
 
     ShapeError for a shape or a class that logits does not have, DTypeError for a dtype: logits
     are floating, target whole.
@@ -266,8 +283,10 @@ def check_cross_entropy(logits: Array, target: Array, *, operation: str = "cross
     if target.dtype.kind not in "iu":
         got = describe(logits=logits, target=target)
         raise DTypeError(f"{operation}: target must hold whole numbers, the classes.\n  {got}")
+    if is_on_gpu(target) and logits.dtype.char in "fd":
+        return
     C = logits.shape[1]
-    outside = target[(target < 0) | (target >= C)]
+    outside = target[((target < 0) | (target >= C)) & (target != ignore_index)]
     if outside.size:
         raise ShapeError(
             f"{operation}: target holds class {int(outside[0])}, but logits has {C} classes, "

@@ -14,7 +14,7 @@ import numpy as np
 from minires.device import Array, array_module
 from minires.kernels.parallel import map_chunks, scratch
 
-__all__ = ["elementwise", "relu", "relu_grad_input"]
+__all__ = ["add_relu", "elementwise", "relu", "relu_grad_input"]
 
 # Arrays of fewer numbers fit a chunk anyway, and are not looked at any closer.
 MANY_NUMBERS = 1 << 17
@@ -69,6 +69,16 @@ def relu(x: Array) -> Array:
     return elementwise(_max_with_0, x)
 
 
+def add_relu(a: Array, b: Array) -> Array:
+    """max(a + b, 0), for arrays of one shape: what ends a residual block.
+
+    >>> import numpy as np
+    >>> add_relu(np.array([-1.0, 2.0]), np.array([0.5, 1.0]))
+    array([0., 3.])
+    """
+    return elementwise(_sum_or_0, a, b)
+
+
 def relu_grad_input(grad_out: Array, out: Array) -> Array:
     """grad_out * (out != 0): what was cut off gets nothing.
 
@@ -86,6 +96,13 @@ def _max_with_0(x: Array, out: Array | None = None) -> Array:
     zeros = scratch(out, "zeros", out.shape, out.dtype)  # twice as fast as with the number 0
     zeros[...] = 0
     return maximum(x, zeros, out=out)
+
+
+def _sum_or_0(a: Array, b: Array, out: Array | None = None) -> Array:
+    if out is None:
+        return _max_with_0(a + b)
+    array_module(out).add(a, b, out=out)
+    return _max_with_0(out, out)
 
 
 def _masked(grad_out: Array, out_of_relu: Array, out: Array | None = None) -> Array:

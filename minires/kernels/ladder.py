@@ -13,8 +13,11 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
+
+from minires.device import device_of, is_on_gpu, to_device, to_numpy, using_device_of
 from minires.errors import UsageError
 
 __all__ = ["RUNGS", "current", "dispatch", "use"]
@@ -52,13 +55,42 @@ def use(rung: str) -> Iterator[None]:
 
 
 def dispatch(
-    reference: Callable[P, R], fast: Callable[P, R], im2col: Callable[P, R] | None = None
+    reference: Callable[P, R],
+    fast: Callable[P, R],
+    im2col: Callable[P, R] | None = None,
+    cuda: Callable[P, R] | None = None,
 ) -> Callable[P, R]:
-    """One function that runs on the rung in use; it is documented as its fast version."""
+    """One function that runs on the rung in use; it is documented as its fast version.
+
+    On a GPU ``fast`` is the ``cuda`` version, if there is one and the numbers are float32 or
+    float64; else it is the same array code as on the CPU.  The loops of ``reference`` run on the
+    CPU, on copies: a loop that asks a GPU for one number at a time would never end.
+    """
     rungs = {"reference": reference, "im2col": im2col or fast, "fast": fast}
+    on_gpu = {"reference": _on_the_cpu(reference), "fast": cuda or fast}
+    on_gpu["im2col"] = im2col or on_gpu["fast"]
 
     @functools.wraps(fast)
     def kernel(*args: P.args, **kwargs: P.kwargs) -> R:
-        return rungs[_rung.get()](*args, **kwargs)
+        rung = _rung.get()
+        if not args or isinstance(args[0], np.ndarray) or not is_on_gpu(args[0]):
+            return rungs[rung](*args, **kwargs)
+        first: Any = args[0]
+        array_code = rung != "reference" and first.dtype.char not in "fd"
+        with using_device_of(first):
+            return (rungs if array_code else on_gpu)[rung](*args, **kwargs)
 
     return kernel
+
+
+def _on_the_cpu(kernel: Callable[P, R]) -> Callable[P, R]:
+    def on_copies(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = device_of(args[0])
+        given: Any = [to_numpy(arg) if is_on_gpu(arg) else arg for arg in args]
+        named: Any = {name: to_numpy(v) if is_on_gpu(v) else v for name, v in kwargs.items()}
+        result: Any = kernel(*given, **named)
+        if isinstance(result, tuple):
+            return tuple(to_device(part, device) for part in result)  # type: ignore[return-value]
+        return to_device(result, device)  # type: ignore[no-any-return]
+
+    return on_copies

@@ -257,7 +257,8 @@ def _channel_dot(a: Array, b: Array, C: int) -> Array:
     L = a[0].size // C
     if L >= LONG_PLANE:
         a, b = (each.reshape(len(each), C, L) for each in (a, b))
-        return array_module(a).vecdot(a, b).sum(axis=0, dtype=np.float64)
+        by_plane = np.vecdot(a, b) if isinstance(a, np.ndarray) else (a * b).sum(axis=2)
+        return by_plane.sum(axis=0, dtype=np.float64)
     a *= b
     return _channel_sum(a, C)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minires.device import Array, array_module
+from minires.kernels.add_at import add_at
 from minires.kernels.checks import check_floating, check_grad_out, check_indices
 from minires.kernels.geometry import (
     Pair,
@@ -106,7 +107,9 @@ def _max_pool(x: Array, window: PoolGeometry) -> tuple[Array, Array]:
     return out, _indices(xp, score, window, x.shape[COLS])
 
 
-def max_pool2d_grad_input(grad_out: Array, indices: Array, x_shape: tuple[int, ...]) -> Array:
+def max_pool2d_grad_input(
+    grad_out: Array, indices: Array, x_shape: tuple[int, ...], window: PoolGeometry | None = None
+) -> Array:
     """Gradient of max_pool2d by its input: each winner receives the gradient of its window.
 
         grad_x[n, c, p] = sum of grad_out[n, c, i, j] where indices[n, c, i, j] == p
@@ -114,18 +117,18 @@ def max_pool2d_grad_input(grad_out: Array, indices: Array, x_shape: tuple[int, .
     A place that won several windows adds them up, in reading order, so the bits are always the
     same.  Linear; its adjoint is :func:`max_pool2d_gather`.
 
-    grad_out and indices, whole numbers from max_pool2d, are (N, C, OH, OW); returns grad_x, of
-    shape ``x_shape`` (N, C, H, W).  Raises ShapeError if the shapes do not belong together, or if
-    an index lies outside the plane.
+    grad_out and indices, whole numbers from max_pool2d, are (N, C, OH, OW).  ``window``, what
+    check_pool2d returned for that pooling, changes no number: with it a GPU asks, for each pixel,
+    only the windows that reach over it.  Returns grad_x, of shape ``x_shape`` (N, C, H, W).  Raises
+    ShapeError if the shapes do not belong together, or if an index lies outside the plane.
 
     >>> max_pool2d_grad_input(np.array([[[[10.0, 1.0]]]]), np.array([[[[1, 1]]]]), (1, 1, 1, 3))
     array([[[[ 0., 11.,  0.]]]])
     """
-    check_indices("max_pool2d_grad_input", x_shape, indices)
+    check_indices("max_pool2d_grad_input", x_shape, indices, window)
     check_grad_out("max_pool2d_grad_input", grad_out, indices.shape)
     xp = array_module(grad_out)
     grad_x = xp.zeros(math.prod(x_shape), grad_out.dtype)
-    add_at = np.add.at if xp is np else _add_at_by_turns
     with np.errstate(over="ignore", invalid="ignore"):  # inf - inf is NaN, as it should be
         add_at(grad_x, _flat_places(indices, x_shape), grad_out.ravel())
     return grad_x.reshape(x_shape)
@@ -369,20 +372,6 @@ def _flat_places(indices: Array, x_shape: tuple[int, ...]) -> Array:
     N, C, H, W = x_shape
     planes = array_module(indices).arange(N * C, dtype="int64").reshape(N, C, 1, 1) * (H * W)
     return (indices.astype("int64", copy=False) + planes).ravel()  # uint64 would give floats
-
-
-def _add_at_by_turns(out: Array, places: Array, values: Array) -> None:
-    """As np.add.at, for a GPU, whose own adds in whatever order its threads come by.
-
-    Turn t adds the t-th occurrence of each place; within a turn no two places are equal.
-    """
-    xp = array_module(out)
-    order = xp.argsort(places, kind="stable")
-    ordered = places[order]
-    turn = xp.arange(len(places)) - xp.searchsorted(ordered, ordered)
-    for t in range(int(turn.max()) + 1 if len(places) else 0):
-        now = order[turn == t]
-        out[places[now]] += values[now]
 
 
 def _divisor(

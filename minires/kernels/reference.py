@@ -359,38 +359,45 @@ def _along(axis: int, x: Array, function: Callable[[Any], Any]) -> Array:
     return out
 
 
-def cross_entropy(logits: Array, target: Array) -> Array:
+def cross_entropy(logits: Array, target: Array, ignore_index: int = -100) -> Array:
     """How surprised the predicted probabilities are by the true class, for each sample.
 
         losses[n] = -log_softmax(logits[n])[target[n]]          not averaged
 
-    logits (N, C), target (N,) of whole numbers from 0 to C - 1; returns losses (N,).  Raises
-    ShapeError for shapes or classes that do not fit, DTypeError for a target that is not whole.
+    logits (N, C), target (N,) of whole numbers from 0 to C - 1, or ``ignore_index``, which costs 0;
+    returns losses (N,).  Raises ShapeError for shapes or classes that do not fit, DTypeError for a
+    target that is not whole.
 
     >>> cross_entropy(np.array([[0.0, 0.0]]), np.array([1])).round(4)  # log 2
     array([0.6931])
     """
-    check_cross_entropy(logits, target)
-    losses = np.empty(len(logits), logits.dtype)
+    check_cross_entropy(logits, target, ignore_index)
+    losses = np.zeros(len(logits), logits.dtype)
     for n, log_probabilities in enumerate(log_softmax(logits)):
-        losses[n] = -log_probabilities[target[n]]
+        if target[n] != ignore_index:
+            losses[n] = -log_probabilities[target[n]]
     return losses
 
 
-def cross_entropy_grad(grad_losses: Array, logits: Array, target: Array) -> Array:
+def cross_entropy_grad(
+    grad_losses: Array, logits: Array, target: Array, ignore_index: int = -100
+) -> Array:
     """Gradient of cross_entropy by the logits: the probabilities, less 1 at the true class.
 
         grad_logits[n] = grad_losses[n] * (softmax(logits[n]) - one_hot(target[n]))
 
-    grad_losses (N,), logits (N, C), target (N,); returns (N, C).
+    grad_losses (N,), logits (N, C), target (N,); returns (N, C), 0 where the target is ignored.
 
     >>> cross_entropy_grad(np.array([1.0]), np.array([[0.0, 0.0]]), np.array([1]))
     array([[ 0.5, -0.5]])
     """
-    check_cross_entropy(logits, target, operation="cross_entropy_grad")
+    check_cross_entropy(logits, target, ignore_index, operation="cross_entropy_grad")
     check_grad_out("cross_entropy_grad", grad_losses, target.shape, "grad_losses")
     grad = softmax(logits)
     for n in range(len(logits)):
+        if target[n] == ignore_index:
+            grad[n] = 0.0
+            continue
         grad[n, target[n]] -= 1.0
         grad[n] *= grad_losses[n]
     return grad

@@ -71,19 +71,22 @@ def max_pool2d(
     return out, indices
 
 
-def max_pool2d_grad_input(grad_out: Array, indices: Array, x_shape: tuple[int, ...]) -> Array:
+def max_pool2d_grad_input(
+    grad_out: Array, indices: Array, x_shape: tuple[int, ...], window: PoolGeometry | None = None
+) -> Array:
     """Gradient of max_pool2d by its input: each winner receives the gradient of its window.
 
         grad_x[n, c, p] = sum of grad_out[n, c, i, j] where indices[n, c, i, j] == p
 
     Where windows overlap, one place may win several of them, and adds their gradients up.
 
-    grad_out and indices (N, C, OH, OW); returns x_shape (N, C, H, W).
+    grad_out and indices (N, C, OH, OW), ``window`` as check_pool2d gave it (the loops need none);
+    returns x_shape (N, C, H, W).
 
     >>> max_pool2d_grad_input(np.array([[[[10.0, 1.0]]]]), np.array([[[[1, 1]]]]), (1, 1, 1, 3))
     array([[[[ 0., 11.,  0.]]]])
     """
-    check_indices("max_pool2d_grad_input", x_shape, indices)
+    check_indices("max_pool2d_grad_input", x_shape, indices, window)
     check_grad_out("max_pool2d_grad_input", grad_out, indices.shape)
     W = x_shape[3]
     grad_x = np.zeros(x_shape, grad_out.dtype)

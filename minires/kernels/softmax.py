@@ -70,7 +70,7 @@ def log_softmax(x: Array, axis: int = -1) -> Array:
     return out
 
 
-def cross_entropy(logits: Array, target: Array) -> Array:
+def cross_entropy(logits: Array, target: Array, ignore_index: int = -100) -> Array:
     """How surprised the predicted probabilities are by the true class, for each sample.
 
         losses[n] = log sum_c exp(logits[n, c]) - logits[n, target[n]]
@@ -79,6 +79,7 @@ def cross_entropy(logits: Array, target: Array) -> Array:
     Args:
         logits: floats (N, C).
         target: whole numbers (N,) from 0 to C - 1.
+        ignore_index: where the target is this the loss is 0, and so is the gradient.
 
     Returns:
         losses (N,), not averaged.
@@ -90,16 +91,21 @@ def cross_entropy(logits: Array, target: Array) -> Array:
     >>> cross_entropy(np.array([[0.0, 0.0]]), np.array([1])).round(4)  # log 2
     array([0.6931])
     """
-    check_cross_entropy(logits, target)
+    check_cross_entropy(logits, target, ignore_index)
     if logits.size == 0:
         return logits.sum(axis=1)
     xp = array_module(logits)
+    ignored = target == ignore_index
     shifted = _shift_by_max(logits, axis=1)  # (N, C), 0 or less
-    picked = shifted[xp.arange(len(target)), target]  # (N,)
-    return xp.log(xp.exp(shifted).sum(axis=1)) - picked
+    picked = shifted[xp.arange(len(target)), xp.where(ignored, 0, target)]  # (N,)
+    losses = xp.log(xp.exp(shifted).sum(axis=1)) - picked
+    losses[ignored] = 0.0
+    return losses
 
 
-def cross_entropy_grad(grad_losses: Array, logits: Array, target: Array) -> Array:
+def cross_entropy_grad(
+    grad_losses: Array, logits: Array, target: Array, ignore_index: int = -100
+) -> Array:
     """Gradient of cross_entropy by the logits: the probabilities, less 1 at the true class.
 
         grad_logits[n] = grad_losses[n] * (softmax(logits[n]) - one_hot(target[n]))
@@ -108,6 +114,7 @@ def cross_entropy_grad(grad_losses: Array, logits: Array, target: Array) -> Arra
         grad_losses: (N,).
         logits: floats (N, C).
         target: whole numbers (N,) from 0 to C - 1.
+        ignore_index: as cross_entropy had it.
 
     Returns:
         grad_logits (N, C).
@@ -118,12 +125,17 @@ def cross_entropy_grad(grad_losses: Array, logits: Array, target: Array) -> Arra
     >>> cross_entropy_grad(np.array([1.0]), np.array([[0.0, 0.0]]), np.array([1]))
     array([[ 0.5, -0.5]])
     """
-    check_cross_entropy(logits, target, operation="cross_entropy_grad")
+    check_cross_entropy(logits, target, ignore_index, operation="cross_entropy_grad")
     check_grad_out("cross_entropy_grad", grad_losses, target.shape, "grad_losses")
+    if logits.size == 0:
+        return logits.copy()
+    xp = array_module(logits)
+    ignored = target == ignore_index
     grad = softmax(logits, axis=1)
-    grad[array_module(logits).arange(len(target)), target] -= 1.0
+    grad[xp.arange(len(target)), xp.where(ignored, 0, target)] -= 1.0
     with np.errstate(over="ignore", invalid="ignore"):  # inf * 0 is NaN
         grad *= grad_losses[:, None]
+    grad[ignored] = 0.0
     return grad
 
 

@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any
 
 from minires.autograd.tensor import Tensor
+from minires.device import copied, to_device, using_device_of
 from minires.errors import StateError, UsageError
 from minires.kernels.checks import number
 from minires.nn.module import Module
@@ -167,9 +168,7 @@ class Optimizer:
         for mine, group in zip(self.param_groups, groups, strict=True):
             mine.update({key: value for key, value in group.items() if key != "params"})
         self.state = {
-            parameters[i]: {
-                entry: _copied(value, parameters[i].dtype) for entry, value in values.items()
-            }
+            parameters[i]: {entry: _copied(value, parameters[i]) for entry, value in values.items()}
             for i, values in states.items()
         }
 
@@ -183,9 +182,15 @@ class Optimizer:
         return f"{type(self).__name__}({settings})"
 
 
-def _copied(value: Any, dtype: Any = None) -> Any:
-    """A copy of an array, of the parameter's dtype where one is given; a number as it is."""
-    return value.astype(dtype or value.dtype) if hasattr(value, "dtype") else value
+def _copied(value: Any, parameter: Tensor | None = None) -> Any:
+    """A copy of an array, as the ``parameter`` is if one is given; a number as it is."""
+    if not hasattr(value, "dtype"):
+        return value
+    if parameter is None:
+        return copied(value)
+    there = to_device(value, parameter.device)
+    with using_device_of(there):
+        return there.astype(parameter.dtype)
 
 
 def _short(group: Any) -> str:

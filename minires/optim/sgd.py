@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from minires.autograd import guard
-from minires.device import Array, array_module
+from minires.autograd.tensor import Tensor
+from minires.device import (
+    Array,
+    array_module,
+    check_same_device,
+    device_of,
+    is_on_gpu,
+    using_device_of,
+)
 from minires.errors import UsageError
 from minires.kernels.checks import number
+from minires.kernels.cuda.sgd import sgd as cuda_sgd
 from minires.kernels.elementwise import elementwise
 from minires.kernels.parallel import scratch
 from minires.optim.optimizer import Optimizer
@@ -74,10 +84,14 @@ class SGD(Optimizer):
                 float(group[name]) for name in ("lr", "momentum", "dampening", "weight_decay")
             )
             change = _change(lr, momentum, dampening, decay, group["nesterov"])
+            on_gpu: list[tuple[Tensor, Array]] = []
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 grad = parameter.grad._data
+                if parameter._data.dtype.char in "fd" and is_on_gpu(parameter._data):
+                    on_gpu.append((parameter, grad))
+                    continue
                 with guard.writable(parameter._data) as data:
                     if not momentum:
                         elementwise(change, grad, out=data)
@@ -90,6 +104,32 @@ class SGD(Optimizer):
                     grad = grad + decay * data if decay else grad.copy()
                     state["momentum_buffer"] = grad
                     data -= lr * (grad + momentum * grad if group["nesterov"] else grad)
+            self._step_together(on_gpu, group)
+
+    def _step_together(self, pairs: list[tuple[Tensor, Array]], group: dict[str, Any]) -> None:
+        """The same step for parameters on GPUs and their gradients, in few launches."""
+        alike: dict[Any, list[tuple[Tensor, Array]]] = {}
+        for parameter, grad in pairs:
+            data, state = parameter._data, self.state.get(parameter, {})
+            check_same_device("SGD", grad=grad, parameter=data, **state)
+            kind = (device_of(data), data.dtype.char, "momentum_buffer" not in state)
+            alike.setdefault(kind, []).append((parameter, grad))
+        settings = {name: group[name] for name in self.defaults}
+        for (_, _, first), members in alike.items():
+            with using_device_of(members[0][0]._data), ExitStack() as opened:
+                params = [opened.enter_context(guard.writable(p._data)) for p, _ in members]
+                grads = [grad for _, grad in members]
+                velocities = None
+                if group["momentum"]:
+                    velocities = [self._velocity(parameter) for parameter, _ in members]
+                cuda_sgd(params, grads, velocities, **settings, first_step=first)
+
+    def _velocity(self, parameter: Tensor) -> Array:
+        """Its memory; it holds nothing before the first step."""
+        state, data = self.state.setdefault(parameter, {}), parameter._data
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = array_module(data).empty(data.shape, data.dtype)
+        return state["momentum_buffer"]
 
 
 def _change(

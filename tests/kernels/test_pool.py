@@ -1,7 +1,6 @@
 """Fast pooling held against the textbook loops, and the promises the loops cannot show."""
 
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -301,53 +300,6 @@ def test_pieces_of_a_batch_give_the_bits_of_the_whole():
     pieces = results(x[:2], grad[:2]), results(x[2:], grad[2:])
     for expected, first, second in zip(whole, *pieces, strict=True):
         np.testing.assert_array_equal(np.concatenate([first, second]), expected)
-
-
-def test_adding_by_turns_gives_the_bits_of_adding_in_order():
-    rng = np.random.default_rng(0)
-    places = rng.integers(0, 7, 50)
-    values = (rng.standard_normal(50) * 10.0 ** rng.integers(-6, 6, 50)).astype(np.float32)
-    expected, by_turns = np.zeros(9, np.float32), np.zeros(9, np.float32)
-    np.add.at(expected, places, values)
-    pool._add_at_by_turns(by_turns, places, values)
-    assert by_turns.tolist() == expected.tolist()
-    pool._add_at_by_turns(by_turns, places[:0], values[:0])
-    assert by_turns.tolist() == expected.tolist()
-
-
-def test_there_are_as_many_turns_as_the_place_that_occurs_most_often_needs():
-    class Written(np.ndarray):
-        times = 0
-
-        def __setitem__(self, key, value):
-            self.times += 1
-            super().__setitem__(key, value)
-
-    out = np.zeros(8).view(Written)
-    pool._add_at_by_turns(out, np.array([3, 1, 3, 6, 3, 1]), np.arange(6.0))
-    assert out.tolist() == [0.0, 6.0, 0.0, 6.0, 0.0, 0.0, 3.0, 0.0]
-    assert out.times == 3
-    pool._add_at_by_turns(out, np.array([], int), np.array([]))
-    assert out.times == 3
-
-
-def test_winners_are_added_up_by_turns_on_a_gpu_alone(monkeypatch):
-    x = np.random.default_rng(0).standard_normal((2, 3, 5, 5))
-    grad, indices = pool.max_pool2d(x, 3, 1)
-    expected = reference_pool.max_pool2d_grad_input(grad, indices, x.shape)
-    by_turns, adds = pool._add_at_by_turns, []
-
-    def recorded(*given):
-        adds.append("by turns")
-        by_turns(*given)
-
-    monkeypatch.setattr(pool, "_add_at_by_turns", recorded)
-    same(pool.max_pool2d_grad_input(grad, indices, x.shape), expected)
-    assert adds == []
-    another_module = SimpleNamespace(**vars(np))  # as the arrays of a GPU have
-    monkeypatch.setattr(pool, "array_module", lambda x: another_module)
-    same(pool.max_pool2d_grad_input(grad, indices, x.shape), expected)
-    assert adds == ["by turns"]
 
 
 @pytest.mark.parametrize("kernels", [pool, reference_pool])

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires.errors import UsageError
+from minires.errors import DeviceError, UsageError
 from minires.kernels import parallel
 from minires.kernels.elementwise import MANY_NUMBERS
 from minires.optim import SGD, Optimizer
+from tests.fake_cupy import counters, fake_gpu  # noqa: F401  (a fixture)
 from tests.golden.loading import OptimizerCase, load_optimizers
 
 
@@ -217,3 +218,74 @@ def test_repr_names_the_settings() -> None:
 def test_the_base_has_no_step() -> None:
     with pytest.raises(NotImplementedError):
         Optimizer([parameter(1.0)], {}).step()
+
+
+def of_each_kind(cupy: Any) -> list[mr.Tensor]:
+    """On the CPU and on two GPUs, float32, float64 and float16."""
+    rng = np.random.default_rng(0)
+    dtypes = (np.float32, np.float64, np.float32, np.float64, np.float16)
+    params = [mr.Tensor(rng.standard_normal((3, i + 2)).astype(t)) for i, t in enumerate(dtypes)]
+    places = ["cuda:0", "cuda:0", "cuda:1", "cpu", "cuda:0"]
+    return [p.to(place).requires_grad_() for p, place in zip(params, places, strict=True)]
+
+
+def a_grad(parameter: mr.Tensor, seed: int) -> mr.Tensor:
+    values = np.random.default_rng(seed).standard_normal(parameter.shape)
+    return mr.Tensor(values.astype(parameter.dtype)).to(parameter.device)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weight_decay": 0.01},
+        {"momentum": 0.9, "dampening": 0.5},
+        {"momentum": 0.9, "weight_decay": 0.01, "nesterov": True},
+    ],
+    ids=str,
+)
+def test_parameters_on_gpus_get_the_bits_of_the_cpu_and_state_of_the_same_layout(
+    fake_gpu: Any,  # noqa: F811
+    settings: dict[str, Any],
+) -> None:
+    there = of_each_kind(fake_gpu)
+    here = [mr.tensor(p.data if p.device == "cpu" else p.data.get()) for p in there]
+    here = [p.requires_grad_() for p in here]
+    optimizers = [SGD(params, lr=np.float64(0.1), **settings) for params in (here, there)]
+    for step in range(3):
+        for late, (p, q) in enumerate(zip(here, there, strict=True)):
+            if late <= step:  # one more parameter has a gradient in every step
+                p.grad, q.grad = a_grad(p, step), a_grad(q, step)
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["initial_lr"] = 0.1  # as a scheduler leaves it
+            optimizer.step()
+    for p, q in zip(here, there, strict=True):
+        np.testing.assert_array_equal(q.cpu().data, p.data, strict=True)
+    for p, q in zip(here, there, strict=True):
+        expected, found = (o.state.get(x) for o, x in zip(optimizers, (p, q), strict=True))
+        assert (found is None) == (expected is None)
+        for name, value in (expected or {}).items():
+            np.testing.assert_array_equal(mr.Tensor(found[name]).cpu().data, value, strict=True)
+            assert mr.Tensor(found[name]).device == q.device
+
+
+def test_a_step_on_a_gpu_is_one_launch_without_transfers_and_a_graph_is_told(
+    fake_gpu: Any,  # noqa: F811
+) -> None:
+    params = [mr.ones(3, device="cuda").requires_grad_() for _ in range(59)]
+    loss = (params[0] * params[0]).sum()
+    for parameter in params:
+        parameter.grad = mr.ones(3, device="cuda")
+    optimizer = SGD(params, lr=0.1, momentum=0.9)
+    optimizer.step()
+    counters.reset()
+    optimizer.step()
+    assert (counters.launches, counters.to_host, counters.to_device) == (1, 0, 0), counters
+    with pytest.raises(mr.errors.GraphError, match="changed"):
+        loss.backward()
+
+
+def test_a_gradient_on_another_device_is_refused_by_name(fake_gpu: Any) -> None:  # noqa: F811
+    weight = mr.ones(3, device="cuda").requires_grad_()
+    weight.grad = mr.ones(3)
+    with pytest.raises(DeviceError, match="SGD: grad is on cpu and parameter is on cuda:0"):
+        SGD([weight]).step()
