@@ -21,7 +21,15 @@ from minires.autograd.function import Function, Recorded
 from minires.autograd.grad_mode import enable_grad, no_grad
 from minires.autograd.node import Node
 from minires.autograd.tensor import Tensor
-from minires.device import Array, array_module, is_array
+from minires.device import (
+    Array,
+    array_module,
+    as_array,
+    check_same_device,
+    copied,
+    is_array,
+    using_device_of,
+)
 from minires.errors import DTypeError, GraphError, ShapeError, describe
 from minires.kernels import ladder
 from minires.kernels.elementwise import elementwise
@@ -214,7 +222,8 @@ def _seed(name: str, tensor: Tensor, gradient: Any, create_graph: bool) -> Any:
                 f"{'gradient' if name == 'backward' else 'grad_outputs'}=..., or reduce it first, "
                 "with .sum() or a loss."
             )
-        seed = array_module(data).ones_like(data)
+        with using_device_of(data):
+            seed = array_module(data).ones_like(data)
         return Tensor._wrap(seed, None) if create_graph else seed
     array = gradient._data if isinstance(gradient, Tensor) else gradient
     if getattr(array, "shape", None) != data.shape:
@@ -222,7 +231,9 @@ def _seed(name: str, tensor: Tensor, gradient: Any, create_graph: bool) -> Any:
             f"{name}: the gradient must be a tensor or an array of the shape of the tensor.\n"
             f"  {describe(tensor=data, gradient=array)}"
         )
-    array = array.astype(data.dtype, copy=False)
+    check_same_device(name, tensor=data, gradient=array)
+    with using_device_of(data):
+        array = array.astype(data.dtype, copy=False)
     if not create_graph:
         return array
     return gradient.to(data.dtype) if isinstance(gradient, Tensor) else Tensor._wrap(array, None)
@@ -249,13 +260,14 @@ def _run(
         if before is None:
             grads[node] = grad
             heappush(heap, (-node.rank, node))
-        elif node in ours:
-            elementwise(array_module(before).add, before, grad, out=before)
         elif create_graph:
             grads[node] = before + grad
         else:
-            total = elementwise(array_module(before).add, before, grad)  # one handed on stays as is
-            grads[node] = np.asarray(total)
+            with using_device_of(before):
+                # One that was handed on stays as it is.
+                into = before if node in ours else None
+                total = elementwise(array_module(before).add, before, grad, out=into)
+            grads[node] = as_array(total)
             ours.add(node)
 
     with enable_grad() if create_graph else no_grad(), one_blas_thread():
@@ -306,10 +318,14 @@ def _fire(node: Recorded, grad: Any) -> Any:
     if watching or elsewhere:
         # What NumPy would warn of, the watch names with its operation and line.
         quiet = np.errstate(all="ignore") if watching else nullcontext()
-        with ladder.use(node.rung or ladder.current()), quiet:
+        data = grad._data if isinstance(grad, Tensor) else grad
+        with ladder.use(node.rung or ladder.current()), quiet, using_device_of(data):
             grads = node.function.backward(node, grad)
-    else:
+    elif type(grad) is np.ndarray:  # the common case, and quick
         grads = node.function.backward(node, grad)
+    else:
+        with using_device_of(grad._data if isinstance(grad, Tensor) else grad):
+            grads = node.function.backward(node, grad)
     if not isinstance(grads, tuple):
         grads = (grads,)
     if len(grads) != len(node.parents):
@@ -346,7 +362,7 @@ def _checked(node: Recorded, parent: Node, grad: Any) -> Any:
 
 def _as_tensor(grad: Any) -> Tensor:
     """A gradient for keeps: its own copy, recorded if the gradient is."""
-    return Copy.apply(grad) if isinstance(grad, Tensor) else Tensor._wrap(grad.copy(), None)
+    return Copy.apply(grad) if isinstance(grad, Tensor) else Tensor._wrap(copied(grad), None)
 
 
 _accumulating = threading.RLock()  # two threads may go backward to one leaf

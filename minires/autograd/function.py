@@ -35,6 +35,7 @@ Three kinds of saving keep that honest.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,14 @@ from minires.autograd import anomaly, guard
 from minires.autograd.grad_mode import recording
 from minires.autograd.node import Node
 from minires.autograd.tensor import Tensor
-from minires.device import Array, array_module, is_array
+from minires.device import (
+    Array,
+    array_module,
+    check_same_device,
+    is_array,
+    is_on_gpu,
+    using_device_of,
+)
 from minires.errors import GraphError, GraphFreedError, SavedArrayChangedError, describe
 from minires.kernels import ladder
 
@@ -267,28 +275,49 @@ class Function:
         parents: list[Node | None] = []
         needs: list[bool] = []
         any_tensor = False
+        gpu: Array = None  # an input that is there
         for value in inputs:
             node = None
             if isinstance(value, Tensor):
                 any_tensor = True
                 value, node = value._data, value.node
+            if type(value) is not np.ndarray and is_on_gpu(value):
+                gpu = value
             arrays.append(value)
             parents.append(node)
             needs.append(node is not None)
+        if gpu is not None:
+            _check_devices(cls, arrays)
         if not any_tensor:
-            return cls.forward(_not_recorded, *arrays, **options)
+            with using_device_of(gpu):
+                return cls.forward(_not_recorded, *arrays, **options)
         extra: tuple[Array, ...] = ()
         ctx = None
         if True in needs and recording.get():
             ctx = Recorded(cls, tuple(parents), tuple(needs))
             places = _tell_apart(arrays, parents)
-        out = cls.forward(_not_recorded if ctx is None else ctx, *arrays, **options)
+        if gpu is None:
+            out = cls.forward(_not_recorded if ctx is None else ctx, *arrays, **options)
+        else:
+            with using_device_of(gpu):
+                out = cls.forward(_not_recorded if ctx is None else ctx, *arrays, **options)
         if type(out) is not np.ndarray:
             out, extra = _split(out, arrays)
         if ctx is not None:
             ctx.seal(places, out)
         result = Tensor._wrap(out, ctx)
         return (result, *extra) if extra else result
+
+
+def _check_devices(function: type[Function], arrays: list[Any]) -> None:
+    """Refuse inputs of several devices, each by its name in ``forward``."""
+    names: list[str] = []
+    for name, parameter in list(inspect.signature(function.forward).parameters.items())[1:]:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{name}[{i}]" for i in range(len(arrays))]
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            names.append(name)
+    check_same_device(function.__name__, **dict(zip(names, arrays, strict=False)))
 
 
 def _tell_apart(arrays: list[Any], parents: list[Node | None]) -> dict[int, Node | None]:

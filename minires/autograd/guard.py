@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import numpy as np
 
-from minires.device import Array
+from minires.device import Array, using_device_of
 from minires.errors import GraphError
 
 __all__ = ["Record", "hold", "release", "writable"]
@@ -84,13 +85,15 @@ def release(*arrays: Array) -> None:
 class writable:
     """Write to ``array`` in the block: the one door through which the library changes arrays.
 
-    A graph that still holds its memory is told, and will refuse to run backward through it.
+    A graph that still holds its memory is told, and will refuse to run backward through it.  The
+    block runs on the device of the array.
     """
 
-    __slots__ = ("_array", "_opened")
+    __slots__ = ("_array", "_device", "_opened")
 
     def __init__(self, array: Array):
         self._array = array
+        self._device = using_device_of(array)
         self._opened: list[tuple[Array, Record]] = []
 
     def __enter__(self) -> Array:
@@ -105,8 +108,9 @@ class writable:
                     if record is not None and record.locked:
                         self._opened.append((held, record))
                         held.setflags(True)
+        self._device.__enter__()
         if isinstance(array, np.ndarray) and not array.flags.writeable:
-            self.__exit__()
+            self.__exit__(None, None, None)
             raise GraphError(
                 f"An array of shape {array.shape} cannot be changed in place: it is read-only, "
                 "perhaps as a view that was made while a graph held its memory. Give the tensor an "
@@ -114,7 +118,8 @@ class writable:
             )
         return array
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
+        self._device.__exit__(*error)
         if self._opened:
             with _lock:
                 for held, record in self._opened:

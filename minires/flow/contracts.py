@@ -14,7 +14,7 @@ import numpy as np
 import minires.functional as F
 from minires import nn
 from minires.autograd import Tensor, grad
-from minires.device import to_numpy
+from minires.device import copied, to_numpy
 from minires.errors import ContractError, MiniresError
 from minires.flow.finding import ERROR, LOSS, SEVERITIES, Finding, Seen, joined
 from minires.flow.gradient_rules import cut_off, no_gradient, not_finite, zero_gradient
@@ -233,7 +233,7 @@ def check_model(
 
 
 def _loss(model: nn.Module, x: Tensor, target: Tensor, loss: Loss, observer: nn.Observer) -> Tensor:
-    own = Tensor(x.data.copy())  # a model that changes its input must not change the batch
+    own = Tensor(copied(x.data))  # a model that changes its input must not change the batch
     return loss_of("check_model", model, own, target, loss, observer)
 
 

@@ -40,6 +40,7 @@ from minires.optim import Optimizer
 from minires.result import Result
 from minires.rng import check_seed
 from minires.train import errors, fit
+from minires.train.metrics import device_of_model
 from minires.train.recipes import Recipe
 
 __all__ = ["Dial", "DialReading", "dial"]
@@ -212,17 +213,15 @@ def dial(
     if not isinstance(train_epochs, Integral) or train_epochs < 0:
         raise UsageError(f"dial: train_epochs must be a whole number from 0, got {train_epochs!r}.")
     check_seed(seed, "dial")
-    loader = DataLoader(train, batch_size=min(batch_size, max(1, len(train[1]))))
-    batch = next(iter(loader))
+    batch_size, device = min(batch_size, max(1, len(train[1]))), device_of_model(model)
+    batch = next(iter(DataLoader(train, batch_size, device=device)))
     # The check comes first, and refuses what is no model of blocks.
     names, own = _gradients(model, batch, loss)
     _, at_one = _gradients(twin(model, 1.0), batch, loss)
 
     def read(net: nn.Module, alpha: float) -> DialReading:
-        value, error = _over(net, train, loader.batch_size, loss)
-        test_loss, test_error = (
-            (None, None) if test is None else _over(net, test, loader.batch_size, loss)
-        )
+        value, error = _over(net, train, batch_size, loss)
+        test_loss, test_error = (None, None) if test is None else _over(net, test, batch_size, loss)
         _, (_, *found) = _gradients(net, batch, loss)
         at_inputs = found[: len(names)]
         return DialReading(
@@ -243,7 +242,7 @@ def dial(
             before.append(read(net, alpha))
             if train_epochs:
                 recipe = Recipe(lr=lr, momentum=momentum, weight_decay=weight_decay)
-                order = DataLoader(train, loader.batch_size, shuffle=True, seed=seed)
+                order = DataLoader(train, batch_size, shuffle=True, seed=seed, device=device)
                 _train(net, order, recipe.optimizer(net), int(train_epochs), loss)
                 after.append(read(net, alpha))
     return Dial(
@@ -289,7 +288,8 @@ def _over(net: nn.Module, arrays: Arrays, batch_size: int, loss: Loss) -> tuple[
     total, wrong, images = 0.0, 0, 0
     with untouched(net), no_grad():
         keep_branches(net)
-        for x, y in DataLoader(arrays, min(batch_size, max(1, len(arrays[1])))):
+        batch_size = min(batch_size, max(1, len(arrays[1])))
+        for x, y in DataLoader(arrays, batch_size, device=device_of_model(net)):
             output = net(x)
             total += float(nn.total_loss(loss, output, y)) * len(y)
             wrong += errors(nn.main_output(output), y)

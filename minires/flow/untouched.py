@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from minires import nn, rng
 from minires.autograd.node import Leaf
+from minires.device import copied
 
 __all__ = ["untouched"]
 
@@ -39,7 +40,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     # The block works on copies.  The arrays themselves are never written, so that a graph recorded
     # before, which may hold them, notices nothing.
     for tensor in tensors:
-        tensor._data = tensor._data.copy()
+        tensor._data = copied(tensor._data)
     try:
         with nn.observe(nn.Observer()):  # what runs in the block is no pass for others to observe
             yield

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from minires import kernels
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
-from minires.device import array_module
+from minires.device import array_module, as_array, is_on_gpu, where_input_is
 from minires.errors import UsageError
 from minires.functional.arithmetic import exp
 from minires.functional.dtypes import floating
@@ -16,6 +18,7 @@ from minires.functional.reduce import sum
 from minires.functional.selection import Where
 from minires.functional.shape import to
 from minires.kernels.checks import check_arrays, normal_dim, number
+from minires.kernels.cuda.uniform import uniform
 from minires.kernels.special import erf
 from minires.rng import default_generator
 
@@ -36,6 +39,8 @@ __all__ = [
 class ReLU(Function):
     """out = max(x, 0);  grad_x = grad_out where out > 0, or nan, and 0 elsewhere, also at x = 0."""
 
+    uses_kernels = True
+
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
         out = kernels.relu(x)
@@ -48,6 +53,26 @@ class ReLU(Function):
         if ctx.create_graph:
             return grad_out * (out._data != 0)
         return kernels.relu_grad_input(grad_out, out)
+
+
+class AddReLU(Function):
+    """out = max(a + b, 0), with a and b alike;  grad_a = grad_b = grad_out where out > 0.
+
+    The bits are those of :class:`ReLU` of the sum, which is not kept.
+    """
+
+    uses_kernels = True
+
+    @staticmethod
+    def forward(ctx: Any, a: Any, b: Any) -> Any:
+        out = kernels.add_relu(a, b)
+        ctx.save(out=out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        grad = ReLU.backward(ctx, grad_out)
+        return grad, grad
 
 
 class LeakyReLU(Function):
@@ -235,6 +260,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     return Softplus.apply(floating(input), beta=beta, threshold=threshold)
 
 
+@where_input_is
 def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     """In training, zero each number with probability ``p`` and divide the others by 1 - p.
 
@@ -253,9 +279,19 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
         return input
     input = floating(input)
     data = input._data if isinstance(input, Tensor) else input
-    xp = array_module(data)
-    kept = xp.asarray(default_generator().random(data.shape) >= p)
+    kept = as_array(_drawn(data) >= p)
     return input * (kept.astype(data.dtype) * (1.0 / (1.0 - p) if p < 1.0 else 0.0))
+
+
+def _drawn(like: Any) -> Any:
+    """Numbers from 0 to below 1 in the shape of an array, where it is.
+
+    For a GPU they are drawn there, from a key that the default generator draws on the CPU: so its
+    state is all the state there is.
+    """
+    if not is_on_gpu(like):
+        return default_generator().random(like.shape)
+    return uniform(int(default_generator().integers(2**64, dtype=np.uint64)), like.shape, like)
 
 
 def softmax(input: Any, dim: int = -1, *, dtype: Any = None) -> Any:

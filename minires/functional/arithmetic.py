@@ -30,7 +30,9 @@ class Add(Function):
     @staticmethod
     def forward(ctx: Any, a: Any, b: Any) -> Any:
         ctx.save_constant(shapes=(getattr(a, "shape", ()), getattr(b, "shape", ())))
-        return elementwise(np.add, a, b)
+        if type(a) is type(b) is np.ndarray:
+            return elementwise(np.add, a, b)
+        return a + b
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:

@@ -10,8 +10,9 @@ import numpy as np
 
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
-from minires.device import array_module, is_array
+from minires.device import array_like, array_module, is_array, is_on_gpu
 from minires.errors import IndexingError, describe
+from minires.kernels.add_at import add_at
 
 __all__ = ["getitem"]
 
@@ -39,7 +40,7 @@ class PutAdd(Function):
         out = xp.zeros(shape, dtype=x.dtype)
         parts = index if isinstance(index, tuple) else (index,)
         if any(hasattr(part, "dtype") for part in parts):
-            xp.add.at(out, index, x)  # an index array may name a place more than once
+            add_at(out, index, x)  # an index array may name a place more than once
         else:
             out[index] = x
         return out
@@ -52,9 +53,13 @@ class PutAdd(Function):
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]``: numbers, slices, None, Ellipsis, integer and boolean arrays.
 
-    Raises IndexingError, which is an IndexError, for an index that names what is not there.
+    Raises IndexingError, which is an IndexError, for an index that names what is not there.  (Index
+    arrays on a GPU are not looked at, since that would make the CPU wait; a place beyond the end
+    counts round from the start there.)
     """
     try:
+        if is_on_gpu(data := x._data if isinstance(x, Tensor) else x):
+            index = _index_there(index, data)
         if isinstance(index, tuple):
             raw = tuple(_raw_index(part) for part in index)
             if any(type(part) is int for part in raw) and any(map(is_array, raw)):
@@ -69,6 +74,18 @@ def getitem(x: Any, index: Any) -> Any:
             "  Use whole numbers from 0 to below the length (or from -length on), slices, None, "
             "..., or arrays of whole numbers or booleans."
         ) from None
+
+
+def _index_there(index: Any, x: Any) -> Any:
+    """The index with its arrays on the GPU of ``x``, those from the CPU once NumPy found no fault.
+
+    CuPy itself takes places beyond the end, and counts round.
+    """
+    parts = [_raw_index(part) for part in (index if isinstance(index, tuple) else (index,))]
+    if any(isinstance(part, np.ndarray) for part in parts) and not any(map(is_on_gpu, parts)):
+        np.broadcast_to(np.False_, x.shape)[tuple(parts)]
+    moved = [array_like(part, x) if isinstance(part, np.ndarray) else part for part in parts]
+    return tuple(moved) if isinstance(index, tuple) else moved[0]
 
 
 def _numbers_first(index: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:

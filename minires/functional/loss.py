@@ -10,12 +10,12 @@ import numpy as np
 from minires import kernels
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
-from minires.device import array_module
+from minires.device import array_module, as_array, check_same_device, is_on_gpu, where_input_is
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.activation import log_softmax, softmax
 from minires.functional.dtypes import check_same_dtype
-from minires.functional.indexing import PutAdd, getitem
 from minires.functional.reduce import mean, sum
+from minires.functional.selection import Where
 from minires.functional.shape import permute, reshape, to, unsqueeze
 from minires.kernels.checks import check_arrays, check_floating, number
 
@@ -28,22 +28,23 @@ class CrossEntropy(Function):
     uses_kernels = True
 
     @staticmethod
-    def forward(ctx: Any, x: Any, *, target: Any) -> Any:
+    def forward(ctx: Any, x: Any, *, target: Any, ignore_index: int) -> Any:
         ctx.save(x=x)
-        ctx.save_constant(target=target)
-        return kernels.cross_entropy(x, target)
+        ctx.save_constant(target=target, ignore_index=ignore_index)
+        return kernels.cross_entropy(x, target, ignore_index)
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
-        x, target = ctx.saved("x", "target")
+        x, target, ignore_index = ctx.saved("x", "target", "ignore_index")
         if not ctx.create_graph:
-            return kernels.cross_entropy_grad(grad_out, x, target)
-        xp = array_module(target)
-        one_hot = xp.zeros(x.shape, dtype=x.dtype)
-        one_hot[xp.arange(len(target)), target] = 1.0
-        return unsqueeze(grad_out, 1) * (softmax(x, 1) - one_hot)
+            return kernels.cross_entropy_grad(grad_out, x, target, ignore_index)
+        kept = (target != ignore_index)[:, None]
+        x = Where.apply(x, 0.0, condition=kept)  # what is ignored may hold anything
+        grad_x = unsqueeze(grad_out, 1) * (softmax(x, 1) - _one_hot(x, target).astype(x.dtype))
+        return Where.apply(grad_x, 0.0, condition=kept)
 
 
+@where_input_is
 def nll_loss(
     input: Any,
     target: Any,
@@ -70,11 +71,13 @@ def nll_loss(
     """
     check_arrays("nll_loss", input=input)
     check_floating("nll_loss", input=input)
-    rows, chosen, factor, kept, shape = _counted("nll_loss", input, target, weight, ignore_index)
-    losses = -_pick(rows, chosen) * factor
-    return _weighted("nll_loss", losses, factor, kept, shape, reduction)
+    classes = _classes("nll_loss", input, target, ignore_index)
+    rows, chosen, counts, _ = _counted("nll_loss", input, classes, weight, ignore_index)
+    losses = reshape(-_pick(rows, chosen) * counts, classes.shape)
+    return _reduce("nll_loss", losses, reduction, counts.sum())
 
 
+@where_input_is
 def cross_entropy(
     input: Any,
     target: Any,
@@ -103,7 +106,8 @@ def cross_entropy(
         A single number, or losses without the dimension of the classes.
 
     Raises:
-        ShapeError: the shapes do not fit, or a class is out of range.
+        ShapeError: the shapes do not fit, or a class is out of range.  (On a GPU such a class makes
+            the loss nan: to look would make the CPU wait.)
         DTypeError: the target is neither integer nor floating.
 
     >>> import minires as mr, minires.functional as F
@@ -123,20 +127,20 @@ def cross_entropy(
         if ignore_index != -100:
             raise UsageError(f"{name}: ignore_index is for class numbers, not for probabilities.")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
+    classes = _classes(name, input, target, ignore_index)
     if input.ndim == 2 and weight is None and label_smoothing == 0.0:
-        classes = _classes(name, input, target, ignore_index)
-        if not (classes == ignore_index).any():
-            return _reduce(name, CrossEntropy.apply(input, target=classes), reduction)
-    rows, chosen, factor, kept, shape = _counted(name, input, target, weight, ignore_index)
+        losses = CrossEntropy.apply(input, target=classes, ignore_index=ignore_index)
+        return _reduce(name, losses, reduction, (classes != ignore_index).sum())
+    rows, chosen, counts, kept = _counted(name, input, classes, weight, ignore_index)
     logarithms = log_softmax(rows, 1)
-    losses = -_pick(logarithms, chosen) * factor
+    losses = -_pick(logarithms, chosen) * counts
     if label_smoothing:
         # The even share goes to every class, at that class's own weight.
         if weight is not None:
             logarithms = logarithms * _class_weights(name, rows, weight)
         even = -sum(logarithms, 1) * (label_smoothing / rows.shape[1])
-        losses = losses * (1.0 - label_smoothing) + even
-    return _weighted(name, losses, factor, kept, shape, reduction)
+        losses = losses * (1.0 - label_smoothing) + Where.apply(even, 0.0, condition=kept)
+    return _reduce(name, reshape(losses, classes.shape), reduction, counts.sum())
 
 
 def _cross_entropy_of_probabilities(
@@ -171,19 +175,28 @@ def mse_loss(input: Any, target: Any, *, reduction: str = "mean") -> Any:
     return _reduce("mse_loss", difference * difference, reduction)
 
 
-def _reduce(name: str, losses: Any, reduction: str) -> Any:
-    if reduction == "mean":
-        return mean(losses)
-    if reduction == "sum":
-        return sum(losses)
+def _reduce(name: str, losses: Any, reduction: str, count: Any = None) -> Any:
+    """The losses, their sum, or their mean: over ``count``, where not all of them count as 1."""
     if reduction == "none":
         return losses
-    raise UsageError(f"{name}: reduction {reduction!r} is none of 'mean', 'sum' and 'none'.")
+    if reduction == "sum":
+        return sum(losses)
+    if reduction != "mean":
+        raise UsageError(f"{name}: reduction {reduction!r} is none of 'mean', 'sum' and 'none'.")
+    if count is None:
+        return mean(losses)
+    if is_on_gpu(count):  # reading the number would make the CPU wait for the GPU
+        return sum(losses) / count
+    return sum(losses) * (1.0 / float(count) if count else math.nan)
 
 
 def _classes(name: str, input: Any, target: Any, ignore_index: int) -> Any:
-    """The target as an array of class numbers that fits the input."""
-    classes = target._data if isinstance(target, Tensor) else np.asarray(target)
+    """The target as an array of class numbers that fits the input.
+
+    On a GPU the numbers are not looked at, since that would make the CPU wait; a class that is not
+    there costs nan.
+    """
+    classes = as_array(_raw(target))
     if classes.dtype.kind not in "fiub":
         raise DTypeError(
             f"{name}: target must be class numbers, not {type(target).__name__}.\n"
@@ -200,6 +213,9 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int) -> Any:
             f"{name}: target must be integer class numbers.\n  {describe(target=classes)}\n"
             "  Convert it with .to('int64')."
         )
+    check_same_device(name, input=_raw(input), target=classes)
+    if is_on_gpu(classes):
+        return classes
     count = input.shape[0 if input.ndim == 1 else 1]
     counted = classes[classes != ignore_index]
     if counted.size and not (counted.min() >= 0 and counted.max() < count):
@@ -213,31 +229,40 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int) -> Any:
 
 
 def _counted(
-    name: str, input: Any, target: Any, weight: Any, ignore_index: int
-) -> tuple[Any, Any, Any, Any, tuple[int, ...]]:
-    """The rows whose targets count, and nothing of the others, which may hold anything.
+    name: str, input: Any, classes: Any, weight: Any, ignore_index: int
+) -> tuple[Any, Any, Any, Any]:
+    """Targets as a column of M, with nothing in the rows that do not count: they may hold anything.
 
-    Returns rows (M, classes), their true classes (M,), what each counts (M,), where they stand in
-    the flattened target (M,), and the target's shape.
+    Returns rows (M, classes), their true classes (M,), what each counts (M,), and whether it does.
     """
-    classes = _classes(name, input, target, ignore_index)
-    kept = np.flatnonzero(classes != ignore_index)
-    chosen = classes.reshape(-1)[kept]
-    rows = _rows(input)
-    if len(kept) < classes.size:
-        rows = getitem(rows, kept)
+    xp = array_module(classes)
+    classes = classes.reshape(-1)
+    kept = classes != ignore_index
+    rows = Where.apply(_rows(input), 0.0, condition=kept[:, None])
+    inside = kept & (classes >= 0) & (classes < rows.shape[1])
+    chosen = xp.where(inside, classes, 0)
     weights = 1.0 if weight is None else _class_weights(name, rows, weight)[chosen]
-    factor = np.broadcast_to(np.asarray(weights, dtype=input.dtype), chosen.shape)
-    return rows, chosen, factor, kept, classes.shape
+    counts = xp.where(inside, weights, xp.where(kept, math.nan, 0.0)).astype(input.dtype)
+    return rows, chosen, counts, kept
+
+
+def _one_hot(rows: Any, chosen: Any) -> Any:
+    """Where each row (M, classes) has its true class."""
+    return chosen[:, None] == array_module(chosen).arange(rows.shape[1])
 
 
 def _pick(rows: Any, chosen: Any) -> Any:
     """The number of the true class in each row."""
-    return getitem(rows, (np.arange(len(chosen)), chosen))
+    return sum(Where.apply(rows, 0.0, condition=_one_hot(rows, chosen)), 1)
+
+
+def _raw(x: Any) -> Any:
+    return x._data if isinstance(x, Tensor) else x
 
 
 def _class_weights(name: str, input: Any, weight: Any) -> Any:
-    values = weight._data if isinstance(weight, Tensor) else np.asarray(weight)
+    values = as_array(_raw(weight))
+    check_same_device(name, input=_raw(input), weight=values)
     count = input.shape[0 if input.ndim == 1 else 1]
     if values.shape != (count,):
         raise ShapeError(
@@ -256,18 +281,3 @@ def _rows(input: Any) -> Any:
         if math.prod(input.shape)
         else reshape(input, 0, input.shape[-1])
     )
-
-
-def _weighted(
-    name: str, losses: Any, factor: Any, kept: Any, shape: tuple[int, ...], reduction: str
-) -> Any:
-    """The mean is divided by the sum of what the targets count; nan if nothing counts."""
-    if reduction == "none":
-        size = math.prod(shape)
-        if len(kept) < size:
-            losses = PutAdd.apply(losses, index=kept, shape=(size,))
-        return reshape(losses, shape)
-    if reduction != "mean":
-        return _reduce(name, losses, reduction)
-    total = float(factor.sum())
-    return sum(losses) * (1.0 / total if total else math.nan)

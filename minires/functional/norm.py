@@ -9,7 +9,7 @@ from minires import kernels
 from minires.autograd import guard
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
-from minires.device import Array
+from minires.device import Array, where_input_is
 from minires.errors import ShapeError, UsageError, describe
 from minires.functional.arithmetic import pow
 from minires.functional.dtypes import check_same_dtype
@@ -102,6 +102,7 @@ def _channel_shape(x: Any) -> tuple[int, ...]:
     return (1, int(x.shape[1]), *(1 for _ in x.shape[2:]))
 
 
+@where_input_is
 def batch_norm(
     input: Any,
     running_mean: Any,

@@ -10,7 +10,7 @@ import numpy as np
 
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
-from minires.device import array_module
+from minires.device import array_module, as_array, where_input_is
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.arithmetic import Exp, Sqrt
 from minires.functional.dtypes import floating
@@ -216,6 +216,7 @@ def _variance(
     return squares * (1.0 / free if free > 0 else math.nan)
 
 
+@where_input_is
 def std(
     x: Any,
     dim: Dim = None,
@@ -318,7 +319,7 @@ def _place(name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
     _check_not_empty(name, x, dims)
     data = x._data if isinstance(x, Tensor) else x
     axis = None if dim is None or not dims else dims[0]
-    found = np.asarray(getattr(data, name)(axis=axis, keepdims=keepdim))
+    found = as_array(getattr(data, name)(axis=axis, keepdims=keepdim))
     return Tensor._wrap(found, None) if isinstance(x, Tensor) else found
 
 

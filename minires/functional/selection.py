@@ -8,7 +8,15 @@ import numpy as np
 
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
-from minires.device import array_module, is_array
+from minires.device import (
+    array_like,
+    array_module,
+    as_array,
+    check_same_device,
+    is_array,
+    is_on_gpu,
+    where_input_is,
+)
 from minires.errors import DTypeError, UsageError, describe
 from minires.functional.arithmetic import binary, of_shapes, operand
 from minires.functional.shape import unbroadcast
@@ -48,9 +56,9 @@ class Minimum(Function):
 def _to_winner(ctx: Any, grad_out: Any) -> tuple[Any, ...]:
     """All to the winner, half to each of a tie; where one is nan nobody lost, and both get all."""
     a_lost, b_lost, tie, shapes = ctx.saved("a_lost", "b_lost", "tie", "shapes")
-    halved = Where.apply(grad_out * 0.5, grad_out, condition=np.asarray(tie))
+    halved = Where.apply(grad_out * 0.5, grad_out, condition=as_array(tie))
     return tuple(
-        unbroadcast(Where.apply(0.0, halved, condition=np.asarray(lost)), shape) if need else None
+        unbroadcast(Where.apply(0.0, halved, condition=as_array(lost)), shape) if need else None
         for lost, shape, need in zip((a_lost, b_lost), shapes, ctx.needs_input_grad, strict=True)
     )
 
@@ -138,6 +146,7 @@ def minimum(input: Any, other: Any) -> Any:
     return binary("minimum", Minimum, input, other)
 
 
+@where_input_is
 def where(condition: Any, input: Any, other: Any) -> Any:
     """``input`` where the condition holds, ``other`` elsewhere; all three are broadcast.
 
@@ -150,7 +159,11 @@ def where(condition: Any, input: Any, other: Any) -> Any:
     >>> F.where(x > 0, x, 0.0)
     tensor([1., 0.])
     """
-    mask = condition._data if isinstance(condition, Tensor) else np.asarray(condition)
+    mask, a, b = (v._data if isinstance(v, Tensor) else v for v in (condition, input, other))
+    if not is_array(mask):  # a single boolean has no device of its own
+        gpu = a if is_on_gpu(a) else b
+        mask = array_like(mask, gpu) if is_on_gpu(gpu) else np.asarray(mask)
+    check_same_device("where", condition=mask, input=a, other=b)
     if mask.dtype != np.bool_:
         raise DTypeError(
             f"where: the condition must be boolean, not {mask.dtype}; compare first.\n"

@@ -11,7 +11,7 @@ import numpy as np
 
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
-from minires.device import array_module, device_of, to_device
+from minires.device import array_module, device_of, names_device, to_device, using_device_of
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.indexing import GetItem
 from minires.kernels.checks import check_arrays, normal_dim
@@ -132,7 +132,8 @@ class Cast(Function):
         ctx.save_constant(dtype=x.dtype, device=None if device is None else device_of(x))
         if device is not None:
             x = to_device(x, device)
-        return x if dtype is None else x.astype(dtype)
+        with using_device_of(x):
+            return x if dtype is None else x.astype(dtype)
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
@@ -335,9 +336,9 @@ def to(x: Any, device_or_dtype: Any) -> Any:
     dtype('float64')
     """
     check_arrays("to", x=x)
-    if isinstance(device_or_dtype, str) and device_or_dtype.split(":")[0] in ("cpu", "cuda"):
+    if names_device(device_or_dtype):
         here = device_of(x._data if isinstance(x, Tensor) else x)
-        same = here.split(":")[0] == device_or_dtype.split(":")[0]
+        same = here == device_or_dtype or (device_or_dtype == "cuda" and here != "cpu")
         return x if same else Cast.apply(x, device=device_or_dtype)
     try:  # NumPy takes None for float64
         dtype = None if device_or_dtype is None else np.dtype(device_or_dtype)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from minires import nn
 from minires.autograd import Tensor
+from minires.device import copied
 from minires.errors import ContractError, UsageError
 
 __all__ = ["twin"]
@@ -81,7 +82,7 @@ def _copy(model: M) -> M:
     copies: dict[int, Any] = {}
     for tensor in [*model.parameters(), *model.buffers()]:
         own = copies[id(tensor)] = copy.copy(tensor)  # of its class, still on the same array
-        own.data, own.grad = tensor.data.copy(), None
+        own.data, own.grad = copied(tensor.data), None
     for module in model.modules():
         for name in ("forward", "forward_pre", "backward", "backward_pre"):
             copies[id(getattr(module, f"_{name}_hooks"))] = {}

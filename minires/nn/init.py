@@ -15,6 +15,7 @@ import numpy as np
 
 from minires.autograd import guard
 from minires.autograd.tensor import Tensor
+from minires.device import device_of, is_array, to_device
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.kernels.checks import number, whole
 from minires.rng import default_generator
@@ -78,7 +79,7 @@ def _check_tensor(name: str, tensor: Any) -> None:
 
 def _fill(tensor: Tensor, values: Any) -> Tensor:
     with guard.writable(tensor._data) as data:
-        data[...] = values
+        data[...] = to_device(values, device_of(data)) if is_array(values) else values
     return tensor
 
 

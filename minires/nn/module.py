@@ -12,7 +12,15 @@ from minires.autograd import guard
 from minires.autograd.grad_mode import recording
 from minires.autograd.tensor import Tensor
 from minires.creation import tensor as make_tensor
-from minires.device import is_array, to_device
+from minires.device import (
+    Array,
+    as_array,
+    copied,
+    device_of,
+    is_array,
+    names_device,
+    to_device,
+)
 from minires.errors import DTypeError, MiniresError, ShapeError, StateError
 from minires.nn.hooks import BackwardHooks, Hooked
 
@@ -247,9 +255,9 @@ class Module(Hooked):
 
     # --- state ---
 
-    def state_dict(self) -> OrderedDict[str, np.ndarray]:
-        """A copy of all parameters and buffers as arrays, by dotted name."""
-        return OrderedDict((name, tensor._data.copy()) for name, tensor in self._named_state())
+    def state_dict(self) -> OrderedDict[str, Array]:
+        """A copy of all parameters and buffers as arrays, by dotted name, where they are."""
+        return OrderedDict((name, copied(tensor._data)) for name, tensor in self._named_state())
 
     def _named_state(self) -> Iterator[tuple[str, Tensor]]:
         """Parameters and buffers; a shared one, or one of a shared module, under each name."""
@@ -284,7 +292,7 @@ class Module(Hooked):
         for name, tensor in own.items():
             if name in state:
                 value = state[name]
-                array = value._data if isinstance(value, Tensor) else np.asarray(value)
+                array = value._data if isinstance(value, Tensor) else as_array(value)
                 if array.shape != tensor.shape:
                     raise ShapeError(
                         f"load_state_dict: {name} has shape {tensor.shape}, but the state holds "
@@ -299,7 +307,7 @@ class Module(Hooked):
                     fitting.append((tensor, array))
         for tensor, array in fitting:
             with guard.writable(tensor._data) as data:
-                data[...] = array
+                data[...] = to_device(array, device_of(data))
         return LoadResult(missing, unexpected)
 
     def train(self: M, mode: bool = True) -> M:
@@ -346,13 +354,12 @@ class Module(Hooked):
         >>> nn.Linear(2, 2).to("float64").weight.dtype
         dtype('float64')
         """
-        device = str(device_or_dtype)
-        is_device = device.split(":")[0] in ("cpu", "cuda")
+        is_device = names_device(device_or_dtype)
         dtype = None if is_device else _floating(device_or_dtype)
 
         def convert(array: Any) -> Any:
             if is_device:
-                return to_device(array, device)
+                return to_device(array, device_or_dtype)
             return array.astype(dtype) if array.dtype.kind == "f" else array
 
         for tensor in [*self.parameters(), *self.buffers()]:

@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import minires.functional as F
 from minires import rng
 from minires.autograd.tensor import Tensor
 from minires.device import array_module, is_array
 from minires.errors import ContractError, ShapeError, UsageError
+from minires.functional.activation import AddReLU
 from minires.nn.module import Module
 
 __all__ = ["Observer", "ResidualBlock", "observe", "observing"]
@@ -76,7 +78,8 @@ class ResidualBlock(Module):
     pre                   what comes before the fork                      identity
     shortcut              the way past the branch; None: a plain block    identity
     branch                the layers                                      must be given
-    activation            what follows the sum                            identity
+    activation            what follows the sum; if it is ``F.relu``       identity
+                          itself, it is computed together with the sum
     skip_scale            multiplies the shortcut: a number, a Parameter  1.0
     branch_scale          multiplies the branch, likewise                 1.0
     survival_probability  of the branch, in training                      1.0
@@ -148,7 +151,12 @@ class ResidualBlock(Module):
                 )
         if observer is not None:
             skip, branch = _join(observer, self, skip, branch)
-        z = branch if skip is None else skip if branch is None else skip + branch
+        if skip is None or branch is None:
+            z = branch if skip is None else skip
+        elif observer is None and self.activation is F.relu:
+            return AddReLU.apply(skip, branch)  # the same bits, without an array between
+        else:
+            z = skip + branch
         y = self.activation(z)
         if not isinstance(y, Tensor):
             self._check_part("activation", z, y)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 import minires.functional as F
+from minires.autograd import Tensor
+from minires.device import array_like
 from minires.functional.bind import METHODS
 from minires.functional.shape import alias
 from minires.rng import get_state, manual_seed, set_state
@@ -79,6 +81,12 @@ def apart(*shape: int) -> np.ndarray:
 SPECS: list[Spec] = []
 
 
+def beside(constant: Any, x: Any) -> Any:
+    """A constant of a spec, on the device of the input if it is an array."""
+    data = x.data if isinstance(x, Tensor) else x
+    return array_like(constant, data) if isinstance(constant, np.ndarray) else constant
+
+
 def add(
     operation: Callable[..., Any],
     label: str,
@@ -92,7 +100,7 @@ def add(
     if call is None:
 
         def call(*xs: Any) -> Any:
-            return operation(*xs, *args, **settings)
+            return operation(*xs, *(beside(arg, xs[0]) for arg in args), **settings)
 
     SPECS.append(Spec(operation, label, call, inputs, **tolerances))
 
@@ -174,13 +182,13 @@ for label, (a, b) in SHAPES.items():
     add(F.maximum, label, one, other)
     add(F.minimum, label, one, other)
     mask = normal(*np.broadcast_shapes(a, b), what="mask") > 0
-    add(F.where, label, one, other, call=lambda x, y, mask=mask: F.where(mask, x, y))
+    add(F.where, label, one, other, call=lambda x, y, mask=mask: F.where(beside(mask, x), x, y))
     add(
         METHODS["where"],
         label,
         one,
         other,
-        call=lambda x, y, mask=mask: METHODS["where"](x, mask, y),
+        call=lambda x, y, mask=mask: METHODS["where"](x, beside(mask, x), y),
     )
 add(F.maximum, "number", off_zero(2, 3), args=(0.1,))
 add(F.minimum, "number", off_zero(2, 3), args=(0.1,))
@@ -390,12 +398,13 @@ for shape in ((3, 2), (2, 2, 2, 3), (1, 2, 2, 2)):
 
     def in_training(x: Any, weight: Any = None, bias: Any = None, **options: Any) -> Any:
         running = np.zeros(x.shape[1], x.dtype), np.ones(x.shape[1], x.dtype)
-        return F.batch_norm(x, *running, weight, bias, training=True, **options)
+        there = (beside(r, x) for r in running)
+        return F.batch_norm(x, *there, weight, bias, training=True, **options)
 
     def in_evaluation(x: Any, weight: Any = None, bias: Any = None) -> Any:
         channels = x.shape[1]
         running = normal(channels, what="mean"), positive(channels, what="var")
-        return F.batch_norm(x, *(r.astype(x.dtype) for r in running), weight, bias)
+        return F.batch_norm(x, *(beside(r.astype(x.dtype), x) for r in running), weight, bias)
 
     add(F.batch_norm, f"{shape} training", normal(*shape), *affine, call=in_training)
     add(F.batch_norm, f"{shape} training, not affine", normal(*shape), call=in_training)
