@@ -8,7 +8,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from minires.cli.options import add_data_options, add_sgd_options, add_threads_option, folder_name
+from minires.cli.options import (
+    add_data_options,
+    add_device_option,
+    add_sgd_options,
+    add_threads_option,
+    folder_name,
+)
 from minires.cli.output import say, undisturbed
 
 __all__ = ["add_parser"]
@@ -59,6 +65,7 @@ def add_parser(commands: Any) -> None:
         default=argparse.SUPPRESS,
         help="folder; files of an earlier run in it are replaced (default: runs/compare-DATA)",
     )
+    add_device_option(parser)
     add_threads_option(parser)
     parser.set_defaults(run=_run)
 

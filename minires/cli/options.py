@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_data_options", "add_sgd_options", "add_threads_option", "folder_name"]
+__all__ = [
+    "add_data_options",
+    "add_device_option",
+    "add_sgd_options",
+    "add_threads_option",
+    "folder_name",
+]
 
 
 def folder_name(text: str) -> Path:
@@ -37,6 +43,15 @@ def add_sgd_options(parser: argparse.ArgumentParser, default: Any) -> None:
     parser.add_argument("--lr", type=float, default=default.lr, help="learning rate at the start")
     parser.add_argument("--momentum", type=float, default=default.momentum, help="of SGD")
     parser.add_argument("--weight-decay", type=float, default=default.weight_decay, help="of SGD")
+
+
+def add_device_option(parser: argparse.ArgumentParser, default: str = "cpu") -> None:
+    """Add ``--device``, which is absent unless it is given; ``default`` is told."""
+    parser.add_argument(
+        "--device",
+        default=argparse.SUPPRESS,
+        help=f"cpu, cuda, or cuda:1 for the second GPU (default: {default})",
+    )
 
 
 def add_threads_option(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from minires.cli.options import add_data_options, add_threads_option, folder_name
+from minires.cli.options import (
+    add_data_options,
+    add_device_option,
+    add_threads_option,
+    folder_name,
+)
 from minires.cli.output import say, undisturbed
 
 __all__ = ["add_parser"]
@@ -91,6 +96,7 @@ def add_parser(commands: Any) -> None:
     add("--out", type=folder_name, **_ABSENT, help="folder (default runs/train-MODEL-DATA)")
     add("--resume", action="store_true", help="go on with the run in the folder, or begin it")
     add("--save-every", type=float, default=30.0, help="seconds between checkpoints (default 30)")
+    add_device_option(parser, "cpu, and with --resume where the run was")
     add_threads_option(parser)
     parser.set_defaults(run=_run)
 
@@ -126,7 +132,7 @@ def _run(options: argparse.Namespace) -> int:
                 run.draw()
             return _end(run, f"{folder} holds a run that has come to its end: {_result(run)}")
         if run.training.step:
-            _tell(f"goes on after step {run.training.step:,}")
+            _tell(f"goes on after step {run.training.step:,}{_moved(run)}")
         with _asked_to_stop() as stop:
             run.go(progress=sys.stderr, save_every=options.save_every, stop=stop)
         if run.diverged and not run.finished:
@@ -188,12 +194,27 @@ def _settings(given: dict[str, Any]) -> tuple[Path, Any, bool]:
         recipe = stored.training()  # to say what the recipe says is to agree
         own = {name: v for name, v in own.items() if v != getattr(recipe, name, _ABSENT)}
         config = replace(stored, **own)
-    elif given["resume"] and not own:
+        if "device" not in own:
+            _check_still_there(config.device)
+    elif given["resume"] and not own.keys() - {"device"}:
         raise UsageError(
             f"--resume: there is no run in {str(folder)!r} to go on with, and nothing is said of "
             "one to begin; name its folder with --out."
         )
     return folder, config, resume
+
+
+def _check_still_there(device: str) -> None:
+    """Raise DeviceError, with the mend, if the device of a run is not on this machine."""
+    from minires.data.transfer import known_device
+    from minires.errors import DeviceError
+
+    try:
+        known_device(device)
+    except DeviceError as error:
+        raise DeviceError(
+            f"{error} The run was there; --device cpu goes on with it here."
+        ) from None
 
 
 @contextmanager
@@ -222,6 +243,14 @@ def _tell(text: str) -> None:
     """To standard error, if anybody still reads it; also from within a signal handler."""
     with suppress(OSError, RuntimeError):
         print(text, file=sys.stderr, flush=True)
+
+
+def _moved(run: Any) -> str:
+    """Which device the run goes on on, if it was on another one."""
+    before, now = run.came_from, run.config.device
+    if before == now:
+        return ""
+    return f" on {now}; before it was on {before}, which rounds otherwise"
 
 
 def _result(run: Any) -> str:

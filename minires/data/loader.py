@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from minires.autograd import Tensor
 from minires.data.prefetch import prefetch as made_ahead
+from minires.data.transfer import known_device, sent_ahead
 from minires.errors import ContractError, DataError, ShapeError, UsageError, describe
 from minires.rng import check_seed
 
@@ -53,14 +55,20 @@ class DataLoader:
             :class:`~minires.data.PadCropFlip`; it may write into what it is given.
         prefetch: how many batches a thread makes ahead while one is being used; 0 means none, and
             no thread.  The batches have the same bits.
+        device: 'cuda' or 'cuda:1' for batches on a GPU; None is 'cpu'.  Images and labels get there
+            in one copy, from page-locked memory and beside the work of the GPU; those that a thread
+            makes ahead are also sent ahead.  Nobody waits for a copy but the stream that is current
+            when the batch is handed out.  A walk should be made on one stream: the batches are
+            memory of the one that is current when it begins.
 
     Yields pairs of Tensors, images (B, ...) and labels (B,), on fresh contiguous arrays: a batch
     may be changed without touching the data.  A batch costs one copy of its images.
 
     Raises ShapeError for arrays of different lengths; DataError for empty ones; UsageError for a
     batch_size that is no whole number from 1 to N, a prefetch that is none from 0 on, a negative
-    seed, an augment that cannot be called, and for both a seed and a generator; and during the walk
-    ContractError for an augment that changes the number or the dtype of the images.
+    seed, an augment that cannot be called, and for both a seed and a generator; DeviceError for a
+    device that is not there; and during the walk ContractError for an augment that changes the
+    number or the dtype of the images.
 
     >>> images, labels = np.arange(10.0).reshape(5, 2), np.arange(5)
     >>> [y.numpy().tolist() for _, y in DataLoader((images, labels), batch_size=2)]
@@ -81,6 +89,7 @@ class DataLoader:
         generator: np.random.Generator | None = None,
         augment: Augment | None = None,
         prefetch: int = 0,
+        device: str | None = None,
     ) -> None:
         images, labels = (np.asarray(array) for array in arrays)
         if not images.ndim or not labels.ndim or len(images) != len(labels):
@@ -116,6 +125,7 @@ class DataLoader:
         self._generator = generator
         self.augment = augment
         self.prefetch = _check_whole("prefetch", prefetch, least=0)
+        self.device = known_device(device)
         self._epoch: _Epoch | None = None  # the last one that was started, until its end
         self._resume_at = 0  # the batch at which the next epoch begins
 
@@ -137,12 +147,13 @@ class DataLoader:
         return self._batches(self._epoch)
 
     def _batches(self, epoch: _Epoch) -> Iterator[tuple[Tensor, Tensor]]:
-        def make(i: int) -> tuple[NDArray[Any], NDArray[Any]]:
-            return self._batch(epoch, i)
-
-        numbers = range(epoch.position, len(self))
-        with closing(made_ahead(make, numbers, self.prefetch)) as made:
-            for images, labels in made:
+        make, numbers = partial(self._batch, epoch), range(epoch.position, len(self))
+        if self.device == "cpu":
+            batches = made_ahead(make, numbers, self.prefetch)
+        else:
+            batches = sent_ahead(make, numbers, self.prefetch, self.device)
+        with closing(batches):
+            for images, labels in batches:
                 epoch.position += 1
                 yield Tensor(images), Tensor(labels)
         if self._epoch is epoch:  # no other was started meanwhile
@@ -250,7 +261,8 @@ class DataLoader:
         order = "shuffled" if self.shuffle else "in order"
         return (
             f"DataLoader({len(self.images)} images {order}, {len(self)} batches of"
-            f" {self.batch_size}{', the smaller last one dropped' if self.drop_last else ''})"
+            f" {self.batch_size}{', the smaller last one dropped' if self.drop_last else ''}"
+            f"{'' if self.device == 'cpu' else f', to {self.device}'})"
         )
 
 

@@ -15,7 +15,10 @@ from typing import Any, TextIO
 import numpy as np
 
 from minires import data, flow, kernels, models, rng, viz
+from minires.autograd import Tensor
 from minires.data import Dataset
+from minires.data.transfer import known_device
+from minires.device import gpu, import_cupy, to_device
 from minires.errors import UsageError
 from minires.experiments.training import train_network
 from minires.files import strict_json, write_whole
@@ -47,6 +50,7 @@ class CompareConfig:
         epochs, batch_size, lr, momentum, weight_decay: of the training; the learning rate is
             divided by 10 after half and after three quarters of the epochs.
         seeds: one run of every kind and depth for each.
+        device: 'cpu', 'cuda' or 'cuda:1'; the networks start with the same weights everywhere.
     """
 
     data: str = "digits"
@@ -60,6 +64,7 @@ class CompareConfig:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     seeds: tuple[int, ...] = (0,)
+    device: str = "cpu"
 
     @property
     def recipe(self) -> Recipe:
@@ -67,7 +72,11 @@ class CompareConfig:
         return Recipe(self.epochs, self.batch_size, self.lr, self.momentum, self.weight_decay)
 
     def check(self, dataset: Dataset) -> None:
-        """Raise UsageError for a setting that cannot work, before anything is trained."""
+        """Raise UsageError for a setting that cannot work, before anything is trained.
+
+        DeviceError for a device that is not there.
+        """
+        known_device(self.device)
         for depth in self.depths:
             if depth > _DEEPEST:
                 raise UsageError(
@@ -122,7 +131,8 @@ def compare(
         Plain data: ``config``, ``environment``, ``interrupted``, and ``runs``, one dict a run.
 
     Raises:
-        UsageError, DataError: before the first run, for settings or data that cannot work.
+        UsageError, DataError, DeviceError: before the first run, for settings, data or a device
+            that cannot work.
 
     >>> config = CompareConfig(depths=(8,), width=2, epochs=1, batch_size=256)
     >>> [(run["kind"], run["depth"]) for run in compare(config)["runs"]]
@@ -151,14 +161,14 @@ def compare(
     sizes = {"train_samples": len(dataset), "test_samples": len(dataset.test_labels)}
     return {
         "config": {**asdict(config), **sizes},
-        "environment": environment(),
+        "environment": environment(config.device),
         "interrupted": interrupted,
         "runs": runs,
     }
 
 
 def build(config: CompareConfig, dataset: Dataset, depth: int, kind: str) -> CifarResNet:
-    """The network of one run, drawn from the default generator."""
+    """The network of one run, drawn from the default generator, on the CPU."""
     return models.cifar_resnet(
         depth,
         width=config.width,
@@ -180,8 +190,9 @@ def _run(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     rng.manual_seed(seed)
-    model = build(config, dataset, depth, kind)
-    batch = dataset.batch(config.batch_size)
+    model = build(config, dataset, depth, kind).to(config.device)
+    x, y = dataset.batch(config.batch_size)
+    batch = Tensor(to_device(x, config.device)), Tensor(to_device(y, config.device))
 
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a run may diverge
         initial = _gradient_flow(model, batch)
@@ -210,7 +221,7 @@ def _run(
     }
 
 
-def _gradient_flow(model: CifarResNet, batch: tuple[Any, Any]) -> dict[str, Any]:
+def _gradient_flow(model: CifarResNet, batch: tuple[Tensor, Tensor]) -> dict[str, Any]:
     """The ledger of one batch in training mode, a list a quantity."""
     model.train()
     found = flow.ledger(model, *batch)
@@ -224,17 +235,22 @@ def _gradient_flow(model: CifarResNet, batch: tuple[Any, Any]) -> dict[str, Any]
     }
 
 
-def environment() -> dict[str, Any]:
-    """What the numbers were computed with."""
+def environment(device: str) -> dict[str, Any]:
+    """What the numbers are computed with on ``device``."""
     from minires import __version__
 
-    return {
+    found = {
         "minires": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
         "threads": kernels.get_num_threads(),
     }
+    if device != "cpu":
+        cupy = import_cupy()
+        card = cupy.cuda.runtime.getDeviceProperties(gpu(device).id)
+        found |= {"cupy": cupy.__version__, "gpu": card["name"].decode()}
+    return found
 
 
 def write_results(results: dict[str, Any], folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from minires import models, train
 from minires.data import Dataset
+from minires.data.transfer import known_device
 from minires.errors import DataError, UsageError
 from minires.experiments.instruments import INSTRUMENTS
 from minires.train import Recipe
@@ -38,6 +39,7 @@ class FlowConfig:
         epochs: of training, 0 for none; then the instruments run again, and a recorder runs along.
         lr, momentum, weight_decay: of the training.
         warm_up: epochs at a tenth of the rate; None is 1 from depth 110 on, and else 0.
+        device: 'cpu', 'cuda' or 'cuda:1'; the networks start with the same weights everywhere.
     """
 
     model: str = "resnet56"
@@ -52,6 +54,7 @@ class FlowConfig:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     warm_up: int | None = None
+    device: str = "cpu"
 
     @property
     def recipe(self) -> Recipe:
@@ -72,7 +75,11 @@ class FlowConfig:
         return found[1], int(found[2])
 
     def check(self, dataset: Dataset) -> None:
-        """Raise UsageError for a setting that cannot work, before anything is built."""
+        """Raise UsageError for a setting that cannot work, before anything is built.
+
+        DeviceError for a device that is not there.
+        """
+        known_device(self.device)
         _, depth = self.parts()
         if depth > _DEEPEST:
             raise UsageError(f"Depth {depth} is out of reach: choose at most {_DEEPEST:,}.")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from minires import flow, nn
+from minires.autograd import Tensor
 from minires.data import Dataset
 from minires.result import Result
 
@@ -15,10 +14,10 @@ __all__ = ["INSTRUMENTS", "NEED_SKIPS", "Batch"]
 
 
 class Batch(NamedTuple):
-    """What the instruments look at: a batch, and the data it is from."""
+    """What the instruments look at: a batch, where the network is, and the data it is from."""
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Tensor
+    y: Tensor
     dataset: Dataset
     lr: float
 
@@ -32,7 +31,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "signal": lambda model, b: flow.signal(model, b.x, b.y, lr=b.lr),
     "backward_lesion": lambda model, b: flow.backward_lesion(model, b.x, b.y),
     "forward_lesion": lambda model, b: flow.forward_lesion(model, b.dataset.test),
-    "dial": lambda model, b: flow.dial(model, (b.x, b.y)),
+    "dial": lambda model, b: flow.dial(model, b.dataset.batch(len(b.x))),
     "jacobian": lambda model, b: flow.jacobian_lens(model, b.x[:2], method="lanczos"),
     "shattering": lambda model, b: flow.shattering(model, b.x),
     "landscape": lambda model, b: flow.landscape(model, b.x, b.y),

@@ -17,6 +17,7 @@ import numpy as np
 from minires import data, flow, models, nn, rng, train, viz
 from minires.autograd import Tensor, no_grad
 from minires.data import Dataset
+from minires.device import to_device
 from minires.errors import MiniresError, UsageError
 from minires.experiments.compare import environment
 from minires.experiments.flow_config import MODELS, FlowConfig
@@ -74,7 +75,7 @@ def microscope(
         config: what to run.
         dataset: the data, if it is loaded already.
         checkpoints: trained networks, by kind ('residual', 'plain'), which ``config`` fits (see
-            :func:`minires.experiments.flow_config.from_checkpoints`).
+            :func:`minires.experiments.flow_config.from_checkpoints`); they are moved to its device.
         progress: where to show progress; nowhere if left out.
 
     Returns:
@@ -83,7 +84,8 @@ def microscope(
         finished by then, unless that is nothing.
 
     Raises:
-        UsageError, DataError: before the first instrument, for settings that cannot work.
+        UsageError, DataError, DeviceError: before the first instrument, for settings that cannot
+            work.
 
     >>> config = FlowConfig("resnet8", width=2, batch_size=8, instruments=("ledger",))
     >>> [network["name"] for network in microscope(config)[0]["networks"]]
@@ -92,7 +94,8 @@ def microscope(
     dataset = data.load(config.data) if dataset is None else dataset
     config.check(dataset)
     given = dict(checkpoints or {})
-    batch = Batch(*dataset.batch(config.batch_size), dataset, config.lr)
+    x, y = (Tensor(to_device(a, config.device)) for a in dataset.batch(config.batch_size))
+    batch = Batch(x, y, dataset, config.lr)
     subjects = [_Subject(_build(config, dataset, residual)) for residual in (False, True)]
     trained: dict[str, ResNet] = {}
     interrupted = False
@@ -105,7 +108,7 @@ def microscope(
                 _look(subject, subject.model, "initial", config, batch, shown)
             for subject in again:
                 if subject.kind in given:
-                    model: ResNet = given[subject.kind].model
+                    model: ResNet = given[subject.kind].model.to(config.device)
                 else:
                     model = _train(subject, config, dataset, progress)
                     trained[subject.name] = model
@@ -116,7 +119,7 @@ def microscope(
         interrupted = True
     results = {
         "config": {**asdict(config), "warm_up": config.recipe.warm_up},
-        "environment": environment(),
+        "environment": environment(config.device),
         "interrupted": interrupted,
         "networks": [_described(subject, batch) for subject in subjects],
     }
@@ -126,7 +129,7 @@ def microscope(
 def _build(config: FlowConfig, dataset: Dataset, residual: bool) -> CifarResNet:
     family, depth = config.parts()
     rng.manual_seed(config.seed)  # both kinds start from the same weights
-    return models.cifar_resnet(
+    model = models.cifar_resnet(
         depth,
         residual=residual,
         width=config.width,
@@ -135,6 +138,7 @@ def _build(config: FlowConfig, dataset: Dataset, residual: bool) -> CifarResNet:
         num_classes=dataset.num_classes,
         **MODELS[family],
     )
+    return model.to(config.device)
 
 
 def _settle(model: CifarResNet, batch: Batch) -> None:
@@ -145,7 +149,7 @@ def _settle(model: CifarResNet, batch: Batch) -> None:
     """
     with no_grad():
         for _ in range(50):
-            model(Tensor(batch.x))
+            model(batch.x)
 
 
 def _look(
@@ -224,12 +228,12 @@ def _described(subject: _Subject, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _blocks(model: CifarResNet, x: np.ndarray) -> Iterator[dict[str, Any]]:
+def _blocks(model: CifarResNet, x: Tensor) -> Iterator[dict[str, Any]]:
     """Name, shape of the output, and shortcut of each block."""
     shapes = _Shapes()
     blocks = model.blocks()
     with flow.untouched(model), evaluating(model), no_grad(), nn.observe(shapes):
-        model(Tensor(x))
+        model(x)
     for block, name, shape in zip(blocks, names_of(model, blocks), shapes.found, strict=True):
         yield {"name": name, "shape": list(shape), "shortcut": _shortcut(block)}
 

@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -47,11 +47,16 @@ class Run:
         folder: where its files are written.
         dataset: the data, if it is loaded already.
         resume: go on with the run in ``folder``, which must be one of the same ``config`` and data.
+            It may have been on another device; from there on its bits are those of neither device
+            alone.
+
+    Attributes:
+        came_from: the device of the run that is gone on with.
 
     Raises:
-        UsageError, DataError, StateError: before anything is written, for settings that cannot
-            work, a folder that has a run already, and a checkpoint that is damaged or of another
-            run.
+        UsageError, DataError, DeviceError, StateError: before anything is written, for settings
+            that cannot work, a folder that has a run already, a device that is not there, and a
+            checkpoint that is damaged or of another run.
 
     >>> import tempfile
     >>> config = RunConfig(model="resnet8", network={"width": 2}, epochs=1, batch_size=512)
@@ -79,13 +84,15 @@ class Run:
         self.recipe = config.training()
         self.data_crc = _crc(self.dataset)
         rng.manual_seed(config.seed)
-        checkpoint = None
+        checkpoint, self.came_from = None, config.device
         if resume:
             checkpoint = load_checkpoint(self.file)
             _check_same(self.file, checkpoint.about, config, self.data_crc)
             self.model = checkpoint.model
+            self.came_from = checkpoint.about["config"].get("device", "cpu")
         else:
             self.model = config.build(self.dataset)
+        self.model.to(config.device)
         self.training = self._training()
         if checkpoint is not None:
             if checkpoint.training is None:
@@ -104,6 +111,7 @@ class Run:
             seed=self.config.seed,
             augment=PadCropFlip() if recipe.augment else None,
             prefetch=_AHEAD,
+            device=self.config.device,
         )
         optimizer = recipe.optimizer(self.model)
         return Training(
@@ -298,7 +306,8 @@ def _check_same(file: Path, about: Mapping[str, Any], config: RunConfig, crc: in
         raise DataError(
             f"{str(file)!r} is the checkpoint of a network, but not of a run of minires train."
         )
-    for name, value in own.items():
+    for name in (entry.name for entry in fields(config) if entry.compare):
+        value = own[name]
         if stored.get(name) != value:
             raise DataError(
                 f"{str(file)!r} is of another run: its {name} is {_shown(stored.get(name))}, and "

@@ -10,6 +10,7 @@ from typing import Any
 from minires import data, models, saving
 from minires.data import DataLoader, Dataset
 from minires.data.assemble import Normalization
+from minires.data.transfer import known_device
 from minires.errors import MiniresError, UsageError
 from minires.models.resnet import ResNet
 from minires.train import RECIPES, Recipe, load_checkpoint
@@ -37,6 +38,10 @@ class RunConfig:
         weights: a file of weights to start from, any that :func:`minires.load` reads.
         deepen: a checkpoint whose network, made as deep as ``model`` by blocks that are the
             identity, is trained on; see :func:`minires.models.deepen`.
+        device: 'cpu', 'cuda' or 'cuda:1', where the network is trained.  It starts with the same
+            weights everywhere, and the same images come in the same order; the numbers agree as far
+            as rounding goes.  So two settings that differ in it are equal, and a run may go on on
+            another device.
     """
 
     model: str = "resnet20"
@@ -58,6 +63,7 @@ class RunConfig:
     evaluate_every: int = 1
     weights: str | None = None
     deepen: str | None = None
+    device: str = field(default="cpu", compare=False)
 
     def training(self) -> Recipe:
         """The recipe, and what replaces parts of it."""
@@ -90,7 +96,11 @@ class RunConfig:
         return dataset.take(self.train_images, self.test_images)
 
     def check(self, dataset: Dataset) -> None:
-        """Raise UsageError for a setting that cannot work, before anything is built."""
+        """Raise UsageError for a setting that cannot work, before anything is built.
+
+        DeviceError for a device that is not there.
+        """
+        known_device(self.device)
         recipe = self.training()
         recipe.check(len(dataset), self.data)
         if recipe.length < 1:
@@ -103,7 +113,7 @@ class RunConfig:
             raise UsageError("weights and deepen both say what to start from: give one of them.")
 
     def build(self, dataset: Dataset) -> ResNet:
-        """The network, drawn from the default generator or read from a file."""
+        """The network, drawn from the default generator or read from a file, on the CPU."""
         options = {
             "in_channels": dataset.image_shape[0],
             "num_classes": dataset.num_classes,

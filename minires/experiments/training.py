@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from minires import nn, train
 from minires.data import DataLoader, Dataset
 from minires.train import Recipe
+from minires.train.metrics import device_of_model
 
 __all__ = ["train_network"]
 
@@ -24,11 +25,17 @@ def train_network(
     evaluate_on: Mapping[str, tuple[Any, Any]] | None = None,
     on_step: Callable[[train.Step], None] | None = None,
 ) -> train.History:
-    """Train ``model`` on the training part of ``dataset``; ``seed`` is of the order of the images.
+    """Train ``model``, where it is, on the training part of ``dataset``.
 
-    ``label`` names the run where ``progress`` is shown.
+    ``seed`` is of the order of the images; ``label`` names the run where ``progress`` is shown.
     """
-    loader = DataLoader(dataset.train, batch_size=recipe.batch_size, shuffle=True, seed=seed)
+    loader = DataLoader(
+        dataset.train,
+        batch_size=recipe.batch_size,
+        shuffle=True,
+        seed=seed,
+        device=device_of_model(model),
+    )
     optimizer = recipe.optimizer(model)
     epochs = recipe.length
     with (

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minires import models, nn
+from minires.device import to_numpy
 from minires.errors import DataError, MiniresError, UsageError
 from minires.files import write_whole
 from minires.models.resnet import ResNet
@@ -77,7 +78,7 @@ def save_checkpoint(
         raise UsageError(f"save_checkpoint: {name!r} is written by save_checkpoint itself.")
     if training is None:
         state: dict[str, Any] = {"plain": None}
-        arrays = {WEIGHTS + name: array for name, array in model.state_dict().items()}
+        arrays = {WEIGHTS + name: to_numpy(a) for name, a in model.state_dict().items()}
     else:
         state = training.state_dict()
         arrays = state["arrays"]
@@ -97,7 +98,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(file: str | Path) -> Checkpoint:
-    """Build the network that :func:`save_checkpoint` wrote to ``file``.
+    """Build the network that :func:`save_checkpoint` wrote to ``file``, on the CPU.
 
     The default generator is left as it was.
 

@@ -13,13 +13,14 @@ import minires.functional as F
 from minires import nn, rng
 from minires.autograd import Tensor
 from minires.data import DataLoader
+from minires.device import to_numpy
 from minires.errors import StateError, UsageError
 from minires.kernels.parallel import one_blas_thread
 from minires.optim import Optimizer
 from minires.optim.lr_scheduler import LRScheduler
 from minires.saving.weights import WEIGHTS, weights_of
 from minires.train.history import History, Step
-from minires.train.metrics import Evaluation, errors, evaluate
+from minires.train.metrics import Evaluation, evaluate, loss_and_errors
 
 __all__ = ["STOP", "Training", "fit"]
 
@@ -141,10 +142,10 @@ class Training:
             return True
         started = time.perf_counter()
         for x, y in self.loader:
-            output, batch_loss = self._one_step(x, y)
+            batch_loss, wrong = self._one_step(x, y)
             self.step += 1
             self.last_loss = batch_loss
-            now.add(batch_loss, errors(output, y), len(y))
+            now.add(batch_loss, wrong, len(y))
             now.loader = self.loader.state_dict()
             now.seconds += time.perf_counter() - started
             told = Step(
@@ -164,8 +165,11 @@ class Training:
             started = time.perf_counter()
         return True
 
-    def _one_step(self, x: Tensor, y: Tensor) -> tuple[Tensor, float]:
-        """Forward, backward, step; the main output and the loss."""
+    def _one_step(self, x: Tensor, y: Tensor) -> tuple[float, int]:
+        """Forward, backward, step; the loss, and how many rows of the main output are wrong.
+
+        On a GPU the batch has come in one copy and both numbers leave in one.
+        """
         with one_blas_thread():  # once around the step, not once around every product
             self.optimizer.zero_grad()
             output = self.model(x)
@@ -174,7 +178,7 @@ class Training:
             self.optimizer.step()
         if self.scheduler is not None and self.step_schedule:
             self.scheduler.step()
-        return nn.main_output(output), float(value)
+        return loss_and_errors(value, nn.main_output(output), y)
 
     def _end_epoch(self, last: int) -> None:
         epoch, now = len(self.history.epoch) + 1, self._epoch
@@ -200,7 +204,7 @@ class Training:
         """A copy of all that the run depends on, between two steps.
 
         Returns:
-            ``arrays``, by name: ``weights/<name>`` of parameters and buffers, and
+            ``arrays`` of NumPy, by name: ``weights/<name>`` of parameters and buffers, and
             ``optimizer/<number of the parameter>/<name>``; and ``plain``, which JSON can hold: the
             settings of the optimiser, the schedule, the position in the epoch, the states of the
             generators (of the order of the images and of all else), and the history.
@@ -223,10 +227,10 @@ class Training:
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "generator": rng.get_state(),
         }
-        return {"arrays": arrays, "plain": plain}
+        return {"arrays": {name: to_numpy(a) for name, a in arrays.items()}, "plain": plain}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict` of a run that was made in the same way.
+        """Go on from :meth:`state_dict` of a run that was made in the same way, on any device.
 
         The default generator is set too, so that dropout goes on with the same bits.
 

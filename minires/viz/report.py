@@ -51,6 +51,7 @@ _OPTIONS = (
     "momentum",
     "weight_decay",
     "seeds",
+    "device",
 )
 
 

@@ -98,6 +98,7 @@ def test_results_json_has_exactly_the_promised_parts(command: Callable[..., Ran]
         "momentum": 0.5,
         "weight_decay": 0.0,
         "seeds": [3, 4],
+        "device": "cpu",
         "train_samples": 1437,
         "test_samples": 360,
     }
@@ -449,6 +450,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "weight decay": (["compare", "--weight-decay", "-1"], "weight decay must be a number from 0"),
     "seeds negative": (["compare", "--seeds", "-1"], "seeds must be whole numbers from 0 on"),
     "seeds twice": (["compare", "--seeds", "0", "0"], "seeds must be given once each"),
+    "device unknown": (["compare", "--device", "gpu"], "Unknown device 'gpu': use 'cpu', 'cuda'"),
+    "device missing": (["compare", "--device", "cuda:99"], "Device 'cuda:99' is not available"),
     "threads 0": (["compare", "--threads", "0"], "whole number from 1 on, not 0"),
     "threads no number": (["compare", "--threads", "all"], "invalid int value: 'all'"),
     "out is a file": (["compare", *TINY, "--out", "file"], "'file' is a file, not a folder"),
@@ -576,6 +579,7 @@ def test_help_of_compare_names_every_option_with_its_default(command: Callable[.
         "--weight-decay": "0.0001",
         "--seeds": "[0]",
         "--out": "runs/compare-DATA",
+        "--device": "cpu",
         "--threads": "all processors",
     }
     listed = text[text.index("options:") :]

@@ -75,6 +75,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "folder": (["--out", "text.npz"], "is a file, not a folder"),
     "nothing": (["--out", ""], "needs the name of a folder"),
     "threads": (["--threads", "0"], "0"),
+    "device unknown": (["--device", "gpu"], "Unknown device 'gpu'"),
+    "device missing": (["--device", "cuda:99"], "Device 'cuda:99' is not available"),
     "option": (["--speed", "9"], "unrecognized arguments"),
 }
 

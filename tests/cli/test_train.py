@@ -76,6 +76,12 @@ def test_what_is_said_beside_resume_must_agree_with_the_run(command: Callable[..
     assert "is of another run: its lr is not given, and 0.2 is asked for" in ran.err
 
 
+def test_a_device_alone_says_nothing_of_a_run_to_begin(command: Callable[..., Ran]) -> None:
+    ran = command("train", "--out", "b", "--resume", "--device", "cpu")
+    assert ran.code == 2
+    assert "there is no run in 'b' to go on with" in ran.err
+
+
 def test_a_run_killed_at_its_very_end_gets_its_last_line_and_its_picture(
     command: Callable[..., Ran],
 ) -> None:
@@ -180,6 +186,8 @@ def test_a_killed_run_goes_on_with_the_same_bits(command: Callable[..., Ran]) ->
         (["--train-images", "5000"], "5000"),
         (["--weights", "nowhere.pth"], "nowhere.pth"),
         (["--deepen", "nowhere.npz"], "nowhere.npz"),
+        (["--device", "gpu"], "Unknown device 'gpu': use 'cpu', 'cuda' or 'cuda:0'"),
+        (["--device", "cuda:99"], "Device 'cuda:99' is not available"),
     ],
 )
 def test_a_mistake_takes_one_line_and_leaves_nothing(

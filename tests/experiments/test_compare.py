@@ -107,6 +107,7 @@ def test_results_have_the_parts_that_are_promised(results: dict[str, Any]) -> No
         "momentum": 0.9,
         "weight_decay": 1e-4,
         "seeds": (0, 1),
+        "device": "cpu",
         "train_samples": 80,
         "test_samples": 40,
     }
