@@ -19,15 +19,17 @@ FOLDER = Path(__file__).parent
 
 
 def sources() -> list[Path]:
-    """The texts, in reading order: their names start with a number."""
-    return sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+    """The texts, in reading order, and after them the worked solutions."""
+    names = "[0-9][0-9]_*.py"
+    return sorted(FOLDER.glob(names)) + sorted((FOLDER / "solutions").glob(names))
 
 
 def paired(source: Path) -> str:
     """The .ipynb that belongs to a text, as JSON."""
     notebook = jupytext.read(source, fmt="py:percent")
     for i, cell in enumerate(notebook.cells):
-        cell["id"] = f"{source.stem[:2]}-{i:03d}"
+        kind = "s" if source.parent.name == "solutions" else ""
+        cell["id"] = f"{source.stem[:2]}{kind}-{i:03d}"
         cell["metadata"] = {}
         if cell.cell_type == "code":
             cell["outputs"] = []
@@ -47,11 +49,11 @@ def main(check: bool) -> int:
     for source in sources():
         target, text = source.with_suffix(".ipynb"), paired(source)
         if not target.exists() or target.read_text() != text:
-            stale.append(target.name)
+            stale.append(str(target.relative_to(FOLDER)))
             if not check:
                 target.write_text(text)
     if stale:
-        print("out of step: " * check + "written: " * (not check) + ", ".join(stale))
+        print("out of step: " if check else "written: ", ", ".join(stale), sep="")
     return 1 if check and stale else 0
 
 

@@ -34,6 +34,7 @@ FLOORS = [
     ("flow",),
     ("viz",),
     ("experiments",),
+    ("exercises",),
     ("bench",),
     ("cli",),
     ("__main__", "__init__"),
