@@ -76,7 +76,7 @@ def tensor(
     Args:
         data: numbers, nested lists, an array or a tensor, also of another library.
         dtype: element type; by default as above.
-        device: 'cpu' or 'cuda'; by default where ``data`` is.
+        device: 'cpu', 'cuda' or 'cuda:1'; by default where ``data`` is.
         requires_grad: whether gradients are wanted for it.
 
     Returns:

@@ -30,11 +30,13 @@ __all__ = [
     "import_cupy",
     "is_array",
     "is_on_gpu",
+    "known_device",
     "names_device",
     "to_device",
     "to_numpy",
     "using_device_of",
     "where_input_is",
+    "zeros_like",
 ]
 
 # numpy.ndarray or cupy.ndarray.  CuPy ships no usable types, so this is as narrow as it gets.
@@ -113,8 +115,9 @@ def where_input_is(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        first = getattr(args[0], "_data", None) if args else None  # of a tensor
-        if first is None or isinstance(first, np.ndarray):
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        first = getattr(first, "_data", first)  # of a tensor
+        if isinstance(first, np.ndarray):
             return function(*args, **kwargs)
         with using_device_of(first):
             return function(*args, **kwargs)
@@ -130,6 +133,16 @@ def copied(x: Array) -> Array:
     """
     with using_device_of(x):
         return x.copy()
+
+
+def zeros_like(x: Array) -> Array:
+    """Zeros in the shape and type of ``x``, where ``x`` is.
+
+    >>> zeros_like(np.arange(3))
+    array([0, 0, 0])
+    """
+    with using_device_of(x):
+        return array_module(x).zeros_like(x)
 
 
 def device_of(x: Array) -> str:
@@ -184,7 +197,7 @@ def names_device(text: object) -> bool:
     if not isinstance(text, str):
         return False
     kind, colon, number = text.partition(":")
-    return text == "cpu" or (kind == "cuda" and (number.isdigit() if colon else True))
+    return text == "cpu" or (kind == "cuda" and (number.isdecimal() if colon else True))
 
 
 def to_device(x: Array, device: str) -> Array:
@@ -205,7 +218,17 @@ def to_device(x: Array, device: str) -> Array:
     if is_on_gpu(x) and device in ("cuda", device_of(x)):
         return x
     with gpu(device):
-        return import_cupy().asarray(x)
+        return _to_this_gpu(import_cupy(), x)
+
+
+def _to_this_gpu(cupy: ModuleType, x: Array) -> Array:
+    """``x``, from the CPU or another GPU, on the current one, once its numbers are written."""
+    if is_on_gpu(x):
+        with x.device:
+            x = cupy.ascontiguousarray(x)  # CuPy copies only such arrays between GPUs
+            written = cupy.cuda.get_current_stream().record()
+        cupy.cuda.get_current_stream().wait_event(written)
+    return cupy.asarray(x)
 
 
 def gpu(device: str) -> Any:
@@ -230,13 +253,28 @@ def gpu(device: str) -> Any:
     return cuda.Device(number)
 
 
+def known_device(device: str | None) -> str:
+    """``device`` with its number, once it is known to be there; None is the CPU.
+
+    Raises:
+        DeviceError: it is unknown, or not there, or CuPy is missing; with the mend.
+
+    >>> known_device(None), known_device("cpu")
+    ('cpu', 'cpu')
+    """
+    return "cpu" if device is None or device == "cpu" else f"cuda:{gpu(device).id}"
+
+
 def to_numpy(x: Array) -> np.ndarray:
     """``x`` as a NumPy array, copied from the GPU if it is there.
 
     >>> to_numpy(np.arange(3))
     array([0, 1, 2])
     """
-    return np.asarray(x) if array_module(x) is np else np.asarray(x.get())
+    if array_module(x) is np:
+        return np.asarray(x)
+    with using_device_of(x):  # else it would be read on the stream of another GPU
+        return np.asarray(x.get())
 
 
 def _first_line(error: Exception) -> str:

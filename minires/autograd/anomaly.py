@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from minires.device import Array, array_module, to_numpy
+from minires.device import Array, to_numpy
 from minires.errors import GraphError, SavedArrayChangedError
 
 __all__ = ["Record", "active", "detect_anomaly"]
@@ -86,10 +86,10 @@ class Record:
     def check_gradient(self, name: str, grad: Any) -> None:
         """Stop at a gradient that is not finite."""
         data = getattr(grad, "_data", grad)  # of a tensor under create_graph
-        xp = array_module(data)
-        bad = int((~xp.isfinite(data)).sum())
+        values = to_numpy(data)
+        bad = int((~np.isfinite(values)).sum())
         if bad:
-            what = "nan" if bool(xp.isnan(data).any()) else "inf"
+            what = "nan" if np.isnan(values).any() else "inf"
             raise GraphError(
                 f"backward of {name} gave a gradient with {what} in it "
                 f"({bad} of {data.size} elements).\n  recorded at {self.source}"

@@ -356,7 +356,10 @@ def _checked(node: Recorded, parent: Node, grad: Any) -> Any:
             f"of shape {tuple(parent.shape)}."
         )
     if grad.dtype != parent.dtype:
-        grad = grad.to(parent.dtype) if isinstance(grad, Tensor) else grad.astype(parent.dtype)
+        if isinstance(grad, Tensor):
+            return grad.to(parent.dtype)
+        with using_device_of(grad):
+            return grad.astype(parent.dtype)
     return grad
 
 

@@ -287,7 +287,7 @@ class Function:
             parents.append(node)
             needs.append(node is not None)
         if gpu is not None:
-            _check_devices(cls, arrays)
+            _check_devices(cls, arrays, gpu)
         if not any_tensor:
             with using_device_of(gpu):
                 return cls.forward(_not_recorded, *arrays, **options)
@@ -309,8 +309,11 @@ class Function:
         return (result, *extra) if extra else result
 
 
-def _check_devices(function: type[Function], arrays: list[Any]) -> None:
-    """Refuse inputs of several devices, each by its name in ``forward``."""
+def _check_devices(function: type[Function], arrays: list[Any], gpu: Array) -> None:
+    """Refuse inputs that are not where ``gpu`` is, by their names in ``forward``."""
+    here = gpu.device.id
+    if all(x.device.id == here if is_on_gpu(x) else not is_array(x) for x in arrays):
+        return
     names: list[str] = []
     for name, parameter in list(inspect.signature(function.forward).parameters.items())[1:]:
         if parameter.kind is parameter.VAR_POSITIONAL:

@@ -7,8 +7,16 @@ from typing import Any
 import numpy as np
 
 from minires.autograd.node import Node
-from minires.device import Array, import_cupy, is_array, to_numpy, using_device_of
-from minires.errors import GraphError
+from minires.device import (
+    Array,
+    device_of,
+    import_cupy,
+    is_array,
+    is_on_gpu,
+    to_numpy,
+    using_device_of,
+)
+from minires.errors import DeviceError, GraphError
 
 __all__ = ["Shared", "shared_on_gpu"]
 
@@ -27,6 +35,11 @@ class Shared:
         return to_numpy(self._data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if is_on_gpu(self._data):
+            raise DeviceError(
+                f"NumPy cannot compute with a tensor on {device_of(self._data)}. "
+                "Copy it first: x.cpu().numpy()."
+            )
         array = self.numpy()
         return np.array(array, dtype=dtype) if copy else np.asarray(array, dtype=dtype)
 

@@ -15,7 +15,14 @@ import numpy as np
 
 from minires.autograd.node import Leaf, Node
 from minires.autograd.sharing import Shared, shared_on_gpu
-from minires.device import Array, as_array, device_of, to_numpy
+from minires.device import (
+    Array,
+    as_array,
+    check_same_device,
+    device_of,
+    to_device,
+    to_numpy,
+)
 from minires.errors import DTypeError, GraphError, ShapeError, UsageError
 from minires.kernels.checks import compared, normal_dim, numbers
 
@@ -203,6 +210,8 @@ class Tensor(Shared):
             raise GraphError(
                 f"grad of shape {value.shape} for a tensor of shape {self.shape}; they must agree."
             )
+        if value is not None:
+            check_same_device("grad", tensor=self._data, grad=value._data)
         place.grad = value
 
     def detach(self) -> Tensor:
@@ -302,7 +311,7 @@ class Tensor(Shared):
         if not self.is_leaf:
             raise self._no_leaf("deepcopy: only a leaf can be copied")
         grad = None if self.grad is None else self.grad._data
-        return _rebuild, (type(self), self._data, self.requires_grad, grad)
+        return _rebuild, (type(self), self._data, self.requires_grad, grad, self.device)
 
     __hash__ = object.__hash__
 
@@ -397,10 +406,12 @@ def _raw(value: Any) -> Any:
     return value._data if isinstance(value, Tensor) else value
 
 
-def _rebuild(cls: type[Tensor], data: Array, requires_grad: bool, grad: Array | None) -> Tensor:
-    self = cls.__new__(cls)
-    Tensor.__init__(self, data, requires_grad or grad is not None)
+def _rebuild(
+    cls: type[Tensor], data: Array, requires_grad: bool, grad: Array | None, device: str
+) -> Tensor:
+    self = cls.__new__(cls)  # CuPy unpickles to the current GPU
+    Tensor.__init__(self, to_device(data, device), requires_grad or grad is not None)
     if grad is not None:
-        self.grad = Tensor._wrap(grad, None)
+        self.grad = Tensor._wrap(to_device(grad, device), None)
         self.requires_grad_(requires_grad)  # a frozen tensor may have one
     return self

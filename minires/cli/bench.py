@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minires.bench import Bench, Side
 
+from minires.cli.options import add_device_option
 from minires.cli.output import say, undisturbed
 
 __all__ = ["add_parser"]
@@ -26,7 +27,8 @@ def add_parser(commands: Any) -> None:
             "Measure minires beside PyTorch (and Chainer, where it is installed): each framework "
             "in a process of its own, fresh for every workload, in turn A B A B, so that both see "
             "the same machine. Prints medians, ratios (minires / PyTorch) and peak memory. All of "
-            "it takes some ten minutes; Ctrl-C prints and writes what is finished."
+            "it takes some ten minutes; Ctrl-C prints and writes what is finished. With --device "
+            "cuda it measures networks, and the bandwidth of kernels, on a GPU."
         ),
         epilog=(
             "Nothing else should run meanwhile. Exit status 1 says that a workload failed, 130 "
@@ -47,6 +49,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--threads", type=int, default=None, help="threads of each side (default: all processors)"
     )
+    add_device_option(parser)
     parser.add_argument(
         "--json", type=_file, default=None, metavar="FILE", help="write all numbers there"
     )
@@ -82,12 +85,16 @@ def _interpreter(text: str) -> tuple[str, str]:
 
 def _run(options: argparse.Namespace) -> int:
     from minires import kernels
-    from minires.bench import bench, choose, choose_interpreters
+    from minires.bench import GPU_WORKLOADS, WORKLOADS, bench, choose, choose_interpreters
+    from minires.device import gpu
 
-    workloads = choose(options.only)
-    sides = choose_interpreters(dict(options.python))
+    device = getattr(options, "device", "cpu")
+    workloads = choose(options.only, WORKLOADS if device == "cpu" else GPU_WORKLOADS)
+    sides = choose_interpreters(dict(options.python), device)
     if options.list:
-        return _list(workloads, sides)
+        return _list(workloads, sides, device)
+    if device != "cpu":
+        gpu(device)  # said here, before processes are started, if there is none
     threads = kernels.get_num_threads() if options.threads is None else options.threads
     if options.json is not None:
         _check_writable(options.json)
@@ -96,6 +103,7 @@ def _run(options: argparse.Namespace) -> int:
         sides=sides,
         repeat=options.repeat,
         threads=threads,
+        device=device,
         progress=sys.stderr,
         on_absent=partial(_say_absent, dict(options.python)),
     )
@@ -138,17 +146,16 @@ def _say_absent(named: dict[str, str], name: str, reason: str) -> None:
     from minires.errors import UsageError
 
     if name in named:
-        raise UsageError(f"--python {name}={named[name]}: it has no {name} ({reason}).")
+        raise UsageError(f"--python {name}={named[name]}: {name} takes no part ({reason}).")
     if name == "pytorch":
         print(
-            f"PyTorch cannot be imported ({reason}): minires is measured alone. To compare, "
-            "install it with `pip install torch`, or name a Python that has it with --python "
-            "pytorch=PATH.",
+            f"PyTorch takes no part ({reason}): minires is measured alone. To compare, install "
+            "it with `pip install torch`, or name a Python that has it with --python pytorch=PATH.",
             file=sys.stderr,
         )
 
 
-def _list(workloads: list[Any], sides: tuple[Side, ...]) -> int:
+def _list(workloads: list[Any], sides: tuple[Side, ...], device: str) -> int:
     from minires.bench.process import WorkerError
     from minires.bench.run import probe
     from minires.table import format_table
@@ -156,9 +163,9 @@ def _list(workloads: list[Any], sides: tuple[Side, ...]) -> int:
     rows = [[w.name, w.group if w.group != w.name else "", w.about] for w in workloads]
     lines = [format_table(["workload", "group", "what"], rows), ""]
     for side in sides:
-        if side.name != "numpy":
+        if side.name not in ("numpy", "cupy"):
             try:
-                versions = probe(side, 1)
+                versions = probe(side, 1, device)
                 state = f"{versions[side.name]} (Python {versions['python']})"
             except WorkerError as error:
                 state = f"left out: {error}"

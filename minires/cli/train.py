@@ -206,7 +206,7 @@ def _settings(given: dict[str, Any]) -> tuple[Path, Any, bool]:
 
 def _check_still_there(device: str) -> None:
     """Raise DeviceError, with the mend, if the device of a run is not on this machine."""
-    from minires.data.transfer import known_device
+    from minires.device import known_device
     from minires.errors import DeviceError
 
     try:
@@ -248,7 +248,7 @@ def _tell(text: str) -> None:
 def _moved(run: Any) -> str:
     """Which device the run goes on on, if it was on another one."""
     before, now = run.came_from, run.config.device
-    if before == now:
+    if before.removesuffix(":0") == now.removesuffix(":0"):  # "cuda" is "cuda:0" here
         return ""
     return f" on {now}; before it was on {before}, which rounds otherwise"
 

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from minires.autograd import Tensor
 from minires.data.prefetch import prefetch as made_ahead
-from minires.data.transfer import known_device, sent_ahead
+from minires.data.transfer import sent_ahead
+from minires.device import known_device
 from minires.errors import ContractError, DataError, ShapeError, UsageError, describe
 from minires.rng import check_seed
 

@@ -13,22 +13,10 @@ import numpy as np
 from minires.data.prefetch import prefetch
 from minires.device import Array, gpu, import_cupy
 
-__all__ = ["Sender", "Sent", "known_device", "sent_ahead"]
+__all__ = ["Sender", "Sent", "sent_ahead"]
 
 _ALIGNED = 16  # bytes: where kernels read four float32 at once
 _PER_THREAD = 2  # cudaStreamPerThread, the name of another stream in every thread
-
-
-def known_device(device: str | None) -> str:
-    """``device`` with its number, once it is known to be there; None is the CPU.
-
-    Raises:
-        DeviceError: it is unknown, or not there, or CuPy is missing; with the mend.
-
-    >>> known_device(None), known_device("cpu")
-    ('cpu', 'cpu')
-    """
-    return "cpu" if device is None or device == "cpu" else f"cuda:{gpu(device).id}"
 
 
 def sent_ahead(
@@ -86,6 +74,7 @@ class Sender:
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
         self.ahead = self._consumer.ptr != _PER_THREAD
         self._under_way: deque[Sent] = deque()
+        self._closed = False
 
     def send(self, images: np.ndarray, labels: np.ndarray) -> Sent:
         """Begin to copy a batch, both arrays in one piece; the arrays themselves are free then."""
@@ -102,6 +91,8 @@ class Sender:
             sent = Sent(host, *on_gpu, self._now(self._stream))
         self._forget_arrived()
         self._under_way.append(sent)
+        if self._closed:  # while this one was being made
+            self._stream.synchronize()
         return sent
 
     def received(self, sent: Sent) -> tuple[Array, Array]:
@@ -112,6 +103,7 @@ class Sender:
 
     def close(self) -> None:
         """Wait for what is still under way: the memory at both ends is let go of."""
+        self._closed = True
         self._forget_arrived()
         if self._under_way:
             self._stream.synchronize()

@@ -17,8 +17,7 @@ import numpy as np
 from minires import data, flow, kernels, models, rng, viz
 from minires.autograd import Tensor
 from minires.data import Dataset
-from minires.data.transfer import known_device
-from minires.device import gpu, import_cupy, to_device
+from minires.device import gpu, import_cupy, known_device, to_device
 from minires.errors import UsageError
 from minires.experiments.training import train_network
 from minires.files import strict_json, write_whole

@@ -9,7 +9,7 @@ from typing import Any
 
 from minires import models, train
 from minires.data import Dataset
-from minires.data.transfer import known_device
+from minires.device import known_device
 from minires.errors import DataError, UsageError
 from minires.experiments.instruments import INSTRUMENTS
 from minires.train import Recipe

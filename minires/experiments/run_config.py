@@ -10,7 +10,7 @@ from typing import Any
 from minires import data, models, saving
 from minires.data import DataLoader, Dataset
 from minires.data.assemble import Normalization
-from minires.data.transfer import known_device
+from minires.device import known_device
 from minires.errors import MiniresError, UsageError
 from minires.models.resnet import ResNet
 from minires.train import RECIPES, Recipe, load_checkpoint

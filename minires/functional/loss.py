@@ -40,8 +40,41 @@ class CrossEntropy(Function):
             return kernels.cross_entropy_grad(grad_out, x, target, ignore_index)
         kept = (target != ignore_index)[:, None]
         x = Where.apply(x, 0.0, condition=kept)  # what is ignored may hold anything
-        grad_x = unsqueeze(grad_out, 1) * (softmax(x, 1) - _one_hot(x, target).astype(x.dtype))
+        right = target[:, None] == array_module(target).arange(x.shape[1])  # (N, C)
+        grad_x = unsqueeze(grad_out, 1) * (softmax(x, 1) - right.astype(x.dtype))
+        there = right.any(axis=1, keepdims=True)
+        grad_x = Where.apply(grad_x, math.nan, condition=there)  # of a class that does not exist
         return Where.apply(grad_x, 0.0, condition=kept)
+
+
+class Pick(Function):
+    """out[n] = x[n, chosen[n]];  grad_x = grad_out there, 0 elsewhere."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, chosen: Any) -> Any:
+        ctx.save_constant(chosen=chosen, classes=x.shape[1])
+        return x[array_module(x).arange(len(chosen)), chosen]
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        chosen, classes = ctx.saved("chosen", "classes")
+        return Place.apply(grad_out, chosen=chosen, classes=classes)
+
+
+class Place(Function):
+    """out[n, chosen[n]] = x[n], 0 elsewhere: the adjoint of picking."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, *, chosen: Any, classes: int) -> Any:
+        ctx.save_constant(chosen=chosen)
+        xp = array_module(x)
+        out = xp.zeros((len(chosen), classes), x.dtype)
+        out[xp.arange(len(chosen)), chosen] = x
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any) -> Any:
+        return Pick.apply(grad_out, chosen=ctx.saved("chosen"))
 
 
 @where_input_is
@@ -73,7 +106,7 @@ def nll_loss(
     check_floating("nll_loss", input=input)
     classes = _classes("nll_loss", input, target, ignore_index)
     rows, chosen, counts, _ = _counted("nll_loss", input, classes, weight, ignore_index)
-    losses = reshape(-_pick(rows, chosen) * counts, classes.shape)
+    losses = reshape(-Pick.apply(rows, chosen=chosen) * counts, classes.shape)
     return _reduce("nll_loss", losses, reduction, counts.sum())
 
 
@@ -133,7 +166,7 @@ def cross_entropy(
         return _reduce(name, losses, reduction, (classes != ignore_index).sum())
     rows, chosen, counts, kept = _counted(name, input, classes, weight, ignore_index)
     logarithms = log_softmax(rows, 1)
-    losses = -_pick(logarithms, chosen) * counts
+    losses = -Pick.apply(logarithms, chosen=chosen) * counts
     if label_smoothing:
         # The even share goes to every class, at that class's own weight.
         if weight is not None:
@@ -238,22 +271,14 @@ def _counted(
     xp = array_module(classes)
     classes = classes.reshape(-1)
     kept = classes != ignore_index
-    rows = Where.apply(_rows(input), 0.0, condition=kept[:, None])
+    rows = _rows(input)
+    if is_on_gpu(kept) or not kept.all():
+        rows = Where.apply(rows, 0.0, condition=kept[:, None])
     inside = kept & (classes >= 0) & (classes < rows.shape[1])
     chosen = xp.where(inside, classes, 0)
     weights = 1.0 if weight is None else _class_weights(name, rows, weight)[chosen]
     counts = xp.where(inside, weights, xp.where(kept, math.nan, 0.0)).astype(input.dtype)
     return rows, chosen, counts, kept
-
-
-def _one_hot(rows: Any, chosen: Any) -> Any:
-    """Where each row (M, classes) has its true class."""
-    return chosen[:, None] == array_module(chosen).arange(rows.shape[1])
-
-
-def _pick(rows: Any, chosen: Any) -> Any:
-    """The number of the true class in each row."""
-    return sum(Where.apply(rows, 0.0, condition=_one_hot(rows, chosen)), 1)
 
 
 def _raw(x: Any) -> Any:
@@ -276,8 +301,4 @@ def _rows(input: Any) -> Any:
     """(N, classes, d1, ...) as (N * d1 * ..., classes)."""
     if input.ndim > 2:
         input = permute(input, 0, *range(2, input.ndim), 1)
-    return (
-        reshape(input, -1, input.shape[-1])
-        if math.prod(input.shape)
-        else reshape(input, 0, input.shape[-1])
-    )
+    return reshape(input, math.prod(input.shape[:-1]), input.shape[-1])

@@ -10,7 +10,7 @@ import numpy as np
 
 from minires.autograd.function import Function
 from minires.autograd.tensor import Tensor
-from minires.device import array_module, as_array, where_input_is
+from minires.device import array_module, as_array, using_device_of, where_input_is
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.arithmetic import Exp, Sqrt
 from minires.functional.dtypes import floating
@@ -319,7 +319,8 @@ def _place(name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
     _check_not_empty(name, x, dims)
     data = x._data if isinstance(x, Tensor) else x
     axis = None if dim is None or not dims else dims[0]
-    found = as_array(getattr(data, name)(axis=axis, keepdims=keepdim))
+    with using_device_of(data):
+        found = as_array(getattr(data, name)(axis=axis, keepdims=keepdim))
     return Tensor._wrap(found, None) if isinstance(x, Tensor) else found
 
 

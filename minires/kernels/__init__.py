@@ -1,8 +1,9 @@
 """The mathematics: plain arrays in, plain arrays out; no graph, no Tensor.
 
 Each kernel stands twice: as loops in :mod:`minires.kernels.reference`, which say what is computed,
-and in a fast version, which says how.  The names here run on the rung that :func:`use` chose; of
-ReLU, which is one line, there is only one version.
+and in a fast version, which says how.  The names here run on the rung that :func:`use` chose, and
+most of them on CUDA kernels where the arrays are on a GPU (:mod:`minires.kernels.cuda`); of ReLU,
+which is one line, there are no loops.
 """
 
 from minires.kernels import conv, elementwise, im2col, norm, pool, reference

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from minires.device import Array, is_array, is_on_gpu
+from minires.device import Array, check_same_device, is_array, is_on_gpu, using_device_of
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 
 if TYPE_CHECKING:
@@ -140,8 +140,10 @@ def numbers(data: Any, name: str) -> Array:
 
 def compared(compare: Callable[[Any, Any], Any], a: Array, b: Any) -> Any:
     """``compare(a, b)``, element by element, with an error that shows the shapes."""
+    check_same_device(compare.__name__, a=a, b=b)
     try:
-        return compare(a, b)
+        with using_device_of(a):
+            return compare(a, b)
     except (TypeError, ValueError) as error:
         refused = ShapeError if isinstance(error, ValueError) else DTypeError
         raise refused(

@@ -100,7 +100,8 @@ def _max_with_0(x: Array, out: Array | None = None) -> Array:
 
 def _sum_or_0(a: Array, b: Array, out: Array | None = None) -> Array:
     if out is None:
-        return _max_with_0(a + b)
+        total = a + b
+        return _max_with_0(total, total if isinstance(total, np.ndarray) else None)
     array_module(out).add(a, b, out=out)
     return _max_with_0(out, out)
 

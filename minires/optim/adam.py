@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from minires.autograd import guard
-from minires.device import array_module
+from minires.device import array_module, check_same_device
 from minires.errors import UsageError
 from minires.kernels.checks import number
 from minires.optim.optimizer import Optimizer
@@ -71,6 +71,7 @@ class Adam(Optimizer):
     def _change(self, data: Any, grad: Any, parameter: Any, group: dict[str, Any]) -> None:
         lr, eps, decay = (float(group[name]) for name in ("lr", "eps", "weight_decay"))
         beta1, beta2 = (float(beta) for beta in group["betas"])
+        check_same_device(type(self).__name__, grad=grad, parameter=data)
         xp = array_module(data)
         if not (state := self.state.setdefault(parameter, {})):
             state.update(step=0, exp_avg=xp.zeros_like(data), exp_avg_sq=xp.zeros_like(data))

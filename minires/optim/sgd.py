@@ -11,6 +11,7 @@ from minires.autograd.tensor import Tensor
 from minires.device import (
     Array,
     array_module,
+    as_array,
     check_same_device,
     device_of,
     is_on_gpu,
@@ -101,7 +102,7 @@ class SGD(Optimizer):
                     if velocity is not None:
                         elementwise(change, grad, velocity, out=data)
                         continue
-                    grad = grad + decay * data if decay else grad.copy()
+                    grad = as_array(grad + decay * data) if decay else grad.copy()
                     state["momentum_buffer"] = grad
                     data -= lr * (grad + momentum * grad if group["nesterov"] else grad)
             self._step_together(on_gpu, group)

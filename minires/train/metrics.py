@@ -48,7 +48,7 @@ def errors(output: Tensor, target: Tensor) -> int:
     return int(_count_wrong(output.data, target.data))
 
 
-def loss_and_errors(loss: Tensor, output: Tensor, target: Tensor) -> tuple[float, int]:
+def loss_and_errors(loss: Tensor | float, output: Tensor, target: Tensor) -> tuple[float, int]:
     """``float(loss)`` and :func:`errors`, read from the device at once.
 
     A GPU works while the host goes on; each number that the host asks for makes it wait.
@@ -60,6 +60,8 @@ def loss_and_errors(loss: Tensor, output: Tensor, target: Tensor) -> tuple[float
     >>> loss_and_errors(mr.tensor(0.5), mr.tensor([[1.0, 2.0], [3.0, 0.0]]), mr.tensor([1, 1]))
     (0.5, 1)
     """
+    if not isinstance(loss, Tensor):
+        return float(loss), errors(output, target)
     if loss.numel() != 1:
         raise ShapeError(
             f"the loss must be a single number, a mean over the batch, not of shape {loss.shape}. "
@@ -76,8 +78,9 @@ def loss_and_errors(loss: Tensor, output: Tensor, target: Tensor) -> tuple[float
 
 def _count_wrong(logits: Array, target: Array) -> Array:
     """A single number, on the device of the logits (N, classes)."""
-    wrong = (logits.argmax(axis=1) != target) | (logits != logits).any(axis=1)
-    return wrong.sum()
+    with using_device_of(logits):
+        wrong = (logits.argmax(axis=1) != target) | (logits != logits).any(axis=1)
+        return wrong.sum()
 
 
 def evaluate(

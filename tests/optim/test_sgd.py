@@ -286,6 +286,26 @@ def test_a_step_on_a_gpu_is_one_launch_without_transfers_and_a_graph_is_told(
 
 def test_a_gradient_on_another_device_is_refused_by_name(fake_gpu: Any) -> None:  # noqa: F811
     weight = mr.ones(3, device="cuda").requires_grad_()
+    with pytest.raises(DeviceError, match="grad: tensor is on cuda:0 and grad is on cpu"):
+        weight.grad = mr.ones(3)
+
+
+def test_velocity_that_stayed_on_the_cpu_is_refused_by_name(fake_gpu: Any) -> None:  # noqa: F811
+    weight = mr.ones(3).requires_grad_()
+    optimizer = SGD([weight], momentum=0.9)
     weight.grad = mr.ones(3)
-    with pytest.raises(DeviceError, match="SGD: grad is on cpu and parameter is on cuda:0"):
-        SGD([weight]).step()
+    optimizer.step()
+    weight.grad, weight.data = None, weight.to("cuda").data
+    weight.grad = mr.ones(3, device="cuda")
+    with pytest.raises(DeviceError, match=r"SGD: .* is on cuda:0 and momentum_buffer is on cpu"):
+        optimizer.step()
+
+
+def test_the_velocity_of_a_single_number_builds_up_too() -> None:
+    shapes = {(): mr.tensor(1.0, requires_grad=True), (1,): mr.tensor([1.0], requires_grad=True)}
+    for weight in shapes.values():
+        optimizer = SGD([weight], lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True)
+        for step in range(4):
+            weight.grad = mr.full(weight.shape, float(step))
+            optimizer.step()
+    assert shapes[()].item() == shapes[(1,)].item()
