@@ -28,19 +28,7 @@ from minires.kernels import get_num_threads, set_num_threads
 from minires.rng import manual_seed
 
 if TYPE_CHECKING:
-    from minires import (
-        check,
-        data,
-        exercises,
-        experiments,
-        flow,
-        models,
-        nn,
-        optim,
-        saving,
-        train,
-        viz,
-    )
+    from minires import check, data, experiments, flow, models, nn, optim, saving, train, viz
     from minires.saving import load, save
 
 __version__ = "0.1.0"

@@ -4,6 +4,7 @@
 :mod:`minires.bench.sides` how each framework does it, :mod:`minires.bench.run` how it is timed.
 """
 
+from minires.bench.gpu_workloads import GPU_WORKLOADS
 from minires.bench.measurement import Measurement
 from minires.bench.process import SIDES, Side, choose_interpreters
 from minires.bench.report import Bench
@@ -11,6 +12,7 @@ from minires.bench.run import bench
 from minires.bench.workloads import WORKLOADS, Workload, choose
 
 __all__ = [
+    "GPU_WORKLOADS",
     "SIDES",
     "WORKLOADS",
     "Bench",

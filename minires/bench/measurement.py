@@ -18,7 +18,9 @@ class Measurement:
     Attributes:
         workload: what was measured.
         times: seconds of every step, a list a round (the warm-up is left out).
-        base_mb, peak_mb: memory of the process before the work was made ready, and its peak.
+        base_mb, peak_mb: memory of the process before the work was made ready, and its peak; on a
+            GPU the peak is what the framework's pool took from the card for one step.
+        launches: on a GPU, kernels, copies and fills of one step; None where nobody counted.
         parameters: of the network, if it is one.
         errors: of the accuracy: for each quantity ``rms`` and ``max``, relative.
         disagreement: the largest relative difference of the float64 results of two sides.
@@ -35,6 +37,7 @@ class Measurement:
     times: dict[str, list[list[float]]] = field(default_factory=dict)
     base_mb: dict[str, float | None] = field(default_factory=dict)
     peak_mb: dict[str, float | None] = field(default_factory=dict)
+    launches: dict[str, int | None] = field(default_factory=dict)
     parameters: int | None = None
     errors: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     disagreement: float | None = None
@@ -94,6 +97,7 @@ class Measurement:
             "overhead_seconds": self.overhead(),
             "base_mb": self.base_mb,
             "peak_mb": self.peak_mb,
+            "launches": self.launches,
             "memory_ratios": {side: self.memory_ratio(side) for side in others},
             "errors": self.errors,
             "disagreement": self.disagreement,

@@ -55,23 +55,28 @@ class Side:
         return self.script or str(_HERE / "sides" / f"{self.name}_side.py")
 
 
-SIDES = (
+SIDES = (  # cupy, on a GPU alone: bare copies
     Side("minires", "minires", "minires"),
     Side("numpy", "NumPy", "numpy"),
+    Side("cupy", "copy", "cupy"),
     Side("pytorch", "PyTorch", "torch"),
     Side("chainer", "Chainer", "chainer"),
 )
 
 
-def choose_interpreters(given: Mapping[str, str]) -> tuple[Side, ...]:
-    """The sides, with the interpreters that were given for some.
+def choose_interpreters(given: Mapping[str, str], device: str = "cpu") -> tuple[Side, ...]:
+    """The sides that work on a device, with the interpreters that were given for some.
 
     Raises UsageError for a side that runs elsewhere only under minires's own interpreter, and for
     an interpreter that is not there.
 
     >>> [side.name for side in choose_interpreters({})]
     ['minires', 'numpy', 'pytorch', 'chainer']
+    >>> [side.name for side in choose_interpreters({}, "cuda")]
+    ['minires', 'cupy', 'pytorch']
     """
+    on_gpu = ("minires", "cupy", "pytorch")
+    present = [s for s in SIDES if (s.name != "cupy" if device == "cpu" else s.name in on_gpu)]
     for name, python in given.items():
         if name not in ("pytorch", "chainer"):
             raise UsageError(f"--python {name}=...: the name must be pytorch or chainer.")
@@ -79,15 +84,17 @@ def choose_interpreters(given: Mapping[str, str]) -> tuple[Side, ...]:
             raise UsageError(f"--python {name}={python}: that is no program that can be started.")
     return tuple(
         Side(side.name, side.label, side.module, given.get(side.name, side.python))
-        for side in SIDES
+        for side in present
     )
 
 
 def _environment(side: Side, threads: int) -> dict[str, str]:
-    """The side's threads; and for minires the modules of this process, wherever they are."""
+    """The side's threads, float32 that is float32 on a GPU too, and for minires the modules of
+    this process, wherever they are."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "MINIRES_NUM_THREADS")
     environment = {**os.environ, **dict.fromkeys(names, str(threads))}
-    if side.name in ("minires", "numpy"):
+    environment |= {"NVIDIA_TF32_OVERRIDE": "0", "CUPY_TF32": "0"}
+    if side.name in ("minires", "numpy", "cupy"):
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
     return environment
 
@@ -98,8 +105,8 @@ class Worker:
     It gets no Ctrl-C of its own: whoever waits for it does, and leaves the block.
     """
 
-    def __init__(self, side: Side, threads: int):
-        self.side = side
+    def __init__(self, side: Side, threads: int, device: str = "cpu"):
+        self.side, self._threads, self._device = side, threads, device
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
         try:
             self._process = subprocess.Popen(
@@ -133,6 +140,10 @@ class Worker:
     def kill(self) -> None:
         """End the process at once."""
         self._process.kill()
+
+    def hello(self) -> dict[str, str]:
+        """Let it import its framework, and use the device; what it is, with versions."""
+        return dict(self.ask("hello", threads=self._threads, device=self._device)["versions"])
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """Send a request and wait for the answer; raises WorkerError if it is an error, or none."""

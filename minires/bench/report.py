@@ -8,7 +8,9 @@ from html import escape
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from minires.bench.gpu_report import bandwidth_section, networks_section
 from minires.bench.measurement import Measurement
+from minires.bench.report_text import Section, fixed, mb, ms, spread, with_failures
 from minires.bench.workloads import CHAIN_LENGTH
 from minires.result import Result
 from minires.table import Cell, format_table, html_table
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Bench", "Section"]
 
-Section = tuple[str, list[str], list[list[Cell]]]
 _REFERENCE_DEPTH = 110
 
 
@@ -34,6 +35,7 @@ class Bench(Result):
         absent: why a side was not there.
         measurements: one for each workload, in order.
         interrupted: whether it ended early.
+        device: 'cpu', or the GPU that did the work.
     """
 
     machine: dict[str, Any]
@@ -44,6 +46,7 @@ class Bench(Result):
     absent: dict[str, str] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
     interrupted: bool = False
+    device: str = "cpu"
 
     @property
     def failed(self) -> list[Measurement]:
@@ -54,8 +57,16 @@ class Bench(Result):
         """What was measured, and on what."""
         others = [self._version("pytorch"), self._version("chainer") * self._has_chainer()]
         beside = " and ".join(name for name in others if name)
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         rounds = "1 round" if self.repeat == 1 else f"{self.repeat} rounds"
+        if self.device != "cpu":
+            ours = self.versions.get("minires", {})
+            return (
+                f"{self._version('minires')} (CuPy {ours.get('cupy')})"
+                f"{f' beside {beside}' if beside else ''} on {ours.get('gpu')}, float32 without "
+                f"TF32, timed by CUDA events: medians of {rounds} in turn; ratio = minires / "
+                "PyTorch."
+            )
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         return (
             f"{self._version('minires')}{f' beside {beside}' if beside else ''} on "
             f"{self.machine['cpu']}, {threads}, float32: medians of {rounds} in turn; ratio = "
@@ -71,6 +82,12 @@ class Bench(Result):
 
     def sections(self) -> list[Section]:
         """Title, headers and rows of each table that has rows."""
+        if self.device != "cpu":
+            tables = [
+                networks_section([m for m in self.measurements if m.workload.kind == "network"]),
+                bandwidth_section(self._of("bandwidth")),
+            ]
+            return [table for table in tables if table[2]]
         makers: list[Callable[[], Section]] = [
             self._times_section,
             self._depth_section,
@@ -145,7 +162,7 @@ class Bench(Result):
                 f"{self.labels[side]} {errors['forward']['rms']:.1e}"
                 for side, errors in measured.errors.items()
             )
-        times = [f"{self.labels[side]} {_ms(measured.seconds(side))} ms" for side in measured.times]
+        times = [f"{self.labels[side]} {ms(measured.seconds(side))} ms" for side in measured.times]
         ratio = measured.ratio("pytorch")
         return "  ".join([name, *times, *([f"ratio {ratio:.2f}"] if ratio is not None else [])])
 
@@ -155,6 +172,7 @@ class Bench(Result):
             "machine": self.machine,
             "threads": self.threads,
             "repeat": self.repeat,
+            "device": self.device,
             "versions": self.versions,
             "absent": self.absent,
             "interrupted": self.interrupted,
@@ -165,19 +183,10 @@ class Bench(Result):
 
     def _of(self, group: str | None) -> list[Measurement]:
         """Those of a group; with None those of the table of times."""
-        own = ("depth-scaling", "engine-overhead", "accuracy")
+        own = ("depth-scaling", "engine-overhead", "accuracy", "bandwidth")
         if group is None:
             return [m for m in self.measurements if m.workload.group not in own]
         return [m for m in self.measurements if m.workload.group == group]
-
-    def _with_failures(
-        self, headers: list[str], rows: list[list[Cell]], found: list[Measurement]
-    ) -> tuple[list[str], list[list[Cell]]]:
-        """A last column for what went wrong, if anything did."""
-        if not any(m.failure for m in found):
-            return headers, rows
-        texts = [f"failed: {m.failure}" if m.failure else "" for m in found]
-        return [*headers, "remark"], [[*row, text] for row, text in zip(rows, texts, strict=True)]
 
     def _times_section(self) -> Section:
         found = self._of(None)
@@ -188,18 +197,18 @@ class Bench(Result):
         for m in found:
             row: list[Cell] = [
                 m.workload.name,
-                _ms(m.seconds("minires")),
-                _ms(m.seconds("pytorch")),
+                ms(m.seconds("minires")),
+                ms(m.seconds("pytorch")),
             ]
-            row += [_fixed(m.ratio("pytorch")), _range(m.ratios("pytorch"))]
-            row += [_mb(m.peak_mb.get("minires")), _mb(m.peak_mb.get("pytorch"))]
-            row.append(_fixed(m.memory_ratio("pytorch")))
+            row += [fixed(m.ratio("pytorch")), spread(m.ratios("pytorch"))]
+            row += [mb(m.peak_mb.get("minires")), mb(m.peak_mb.get("pytorch"))]
+            row.append(fixed(m.memory_ratio("pytorch")))
             if chainer:
-                row.append(_ms(m.seconds("chainer")))
+                row.append(ms(m.seconds("chainer")))
             rows.append(row)
         headers += ["Chainer (ms)"] * chainer
         title = "Time of a step, and peak memory of the process with the framework in it"
-        return title, *self._with_failures(headers, rows, found)
+        return title, *with_failures(headers, rows, found)
 
     def _depth_section(self) -> Section:
         found = self._of("depth-scaling")
@@ -216,16 +225,16 @@ class Bench(Result):
                 row += [
                     None if seconds is None else f"{seconds:.3f}",
                     None if seconds is None else f"{1e3 * seconds / blocks:.3f}",
-                    _fixed(self._growth(m, side)),
-                    _mb(m.peak_mb.get(side)),
+                    fixed(self._growth(m, side)),
+                    mb(m.peak_mb.get(side)),
                     None if memory is None else f"{memory / blocks:.3f}",
                 ]
-            rows.append([*row, _fixed(m.ratio("pytorch"))])
+            rows.append([*row, fixed(m.ratio("pytorch"))])
         title = (
             "Depth: a training step, batch 16, width 8, 8x8 images; growth = time of a block "
             f"against depth {_REFERENCE_DEPTH}; MB a block beyond the framework's own"
         )
-        return title, *self._with_failures([*headers, "ratio"], rows, found)
+        return title, *with_failures([*headers, "ratio"], rows, found)
 
     def _growth(self, measured: Measurement, side: str) -> float | None:
         seconds = measured.seconds(side)
@@ -249,7 +258,7 @@ class Bench(Result):
             for m in found
         ]
         title = "Engine: one operation on a tiny tensor, forward and backward"
-        return title, *self._with_failures(headers, rows, found)
+        return title, *with_failures(headers, rows, found)
 
     def _accuracy_section(self) -> Section:
         headers = ["convolution", "quantity", "minires rms", "PyTorch rms", "ratio"]
@@ -263,41 +272,20 @@ class Bench(Result):
                 row: list[Cell] = [name, quantity]
                 for kind in ("rms", "max"):
                     a, b = ours.get(kind), theirs.get(quantity, {}).get(kind)
-                    row += [_short(a), _short(b), _fixed(a / b if a and b else None)]
+                    row += [_short(a), _short(b), fixed(a / b if a and b else None)]
                 rows.append(row)
                 measured.append(m)
         title = "Accuracy: relative error of float32 against float64, for at most 8 of the images"
-        return title, *self._with_failures(headers, rows, measured)
+        return title, *with_failures(headers, rows, measured)
 
 
 def _blocks(measured: Measurement) -> int:
     return int(measured.workload.spec["depth"] - 2) // 2
 
 
-def _ms(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{1e3 * seconds:.{_decimals(1e3 * seconds)}f}"
-
-
-def _decimals(value: float) -> int:
-    """Three digits or more."""
-    return 3 if value < 10 else 2 if value < 100 else 1
-
-
 def _us(seconds: float | None) -> str | None:
     """Of a step of a chain: microseconds for one operation of it."""
     return None if seconds is None else f"{1e6 * seconds / CHAIN_LENGTH:.2f}"
-
-
-def _mb(value: float | None) -> str | None:
-    return None if value is None else f"{value:.0f}"
-
-
-def _fixed(value: float | None) -> str | None:
-    return None if value is None else f"{value:.{2 if value >= 0.1 else 3}f}"
-
-
-def _range(values: list[float]) -> str | None:
-    return f"{_fixed(min(values))}..{_fixed(max(values))}" if values else None
 
 
 def _short(value: float | None) -> str | None:

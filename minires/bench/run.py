@@ -18,16 +18,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from minires import kernels
+from minires.bench.gpu_workloads import GPU_WORKLOADS
 from minires.bench.measurement import Measurement
-from minires.bench.process import SIDES, Side, Worker, WorkerError
+from minires.bench.process import Side, Worker, WorkerError, choose_interpreters
 from minires.bench.report import Bench
-from minires.bench.workloads import Workload, choose
+from minires.bench.workloads import WORKLOADS, Workload
 from minires.errors import UsageError
 from minires.progress import Progress
 
@@ -44,9 +46,10 @@ _PATIENCE = 60.0  # seconds for an interpreter to start and import a framework
 def bench(
     workloads: Sequence[Workload] | None = None,
     *,
-    sides: Sequence[Side] = SIDES,
+    sides: Sequence[Side] | None = None,
     repeat: int = 7,
     threads: int | None = None,
+    device: str = "cpu",
     progress: TextIO | None = None,
     on_absent: Callable[[str, str], None] | None = None,
 ) -> Bench:
@@ -55,31 +58,36 @@ def bench(
     Ctrl-C ends it early: what is finished is returned, with ``interrupted`` true.
 
     Args:
-        workloads: what to measure; everything if left out.
-        sides: who takes part; minires must be among them.
+        workloads: what to measure; everything that there is for the device if left out.
+        sides: who takes part; minires must be among them; all that can if left out.
         repeat: rounds, after one that warms up.
         threads: for each side; all processors if left out.
+        device: 'cuda' or 'cuda:1' for work on a GPU, timed by CUDA's events.
         progress: where to show progress; nowhere if left out.
         on_absent: called with the name of a side that cannot be imported, and the reason.
 
     Raises:
         UsageError: before anything is measured, for settings that make no sense.
 
-    >>> found = bench(choose(["engine-overhead-add"]), sides=SIDES[:2], repeat=1)
+    >>> from minires.bench.workloads import choose
+    >>> found = bench(choose(["engine-overhead-add"]), sides=choose_interpreters({})[:2], repeat=1)
     >>> [m.workload.name for m in found.measurements], found.failed
     (['engine-overhead-add'], [])
     """
-    workloads = choose([]) if workloads is None else workloads
+    table = WORKLOADS if device == "cpu" else GPU_WORKLOADS
+    workloads = table if workloads is None else workloads
+    sides = choose_interpreters({}, device) if sides is None else sides
     threads = kernels.get_num_threads() if threads is None else threads
     for name, value in (("repeat", repeat), ("threads", threads)):
         if not 1 <= value <= _MOST[name]:
             raise UsageError(f"{name} must be from 1 to {_MOST[name]}, not {value}.")
-    found = Bench(machine(), threads, repeat, labels={side.name: side.label for side in sides})
+    labels = {side.name: side.label for side in sides}
+    found = Bench(machine(), threads, repeat, labels, device=device)
     try:
         present = []
         for side in sides:
             try:
-                found.versions[side.name] = probe(side, threads)
+                found.versions[side.name] = probe(side, threads, device)
                 present.append(side)
             except WorkerError as error:
                 if side.name == "minires":
@@ -91,7 +99,7 @@ def bench(
             for workload in workloads:
                 shown.start(workload.name)
                 there = [side for side in present if side.name in workload.sides]
-                measured = measure(workload, there, repeat, threads, shown.round)
+                measured = measure(workload, there, repeat, threads, shown.round, device)
                 found.measurements.append(measured)
                 shown.finish(found.line(measured))
     except KeyboardInterrupt:
@@ -99,16 +107,16 @@ def bench(
     return found
 
 
-def probe(side: Side, threads: int) -> dict[str, str]:
-    """The versions of a side; raises WorkerError if it cannot be imported.
+def probe(side: Side, threads: int, device: str = "cpu") -> dict[str, str]:
+    """The versions of a side; raises WorkerError if it cannot be imported, or use the device.
 
     Raises UsageError if the interpreter does not even run the worker.
     """
-    with Worker(side, threads) as worker:
+    with Worker(side, threads, device) as worker:
         impatience = threading.Timer(_PATIENCE, worker.kill)
         impatience.start()
         try:
-            return dict(worker.ask("hello", threads=threads)["versions"])
+            return worker.hello()
         except WorkerError as error:
             if error.kind:
                 raise
@@ -125,12 +133,14 @@ def measure(
     repeat: int,
     threads: int,
     on_round: Callable[[], None] = lambda: None,
+    device: str = "cpu",
 ) -> Measurement:
     """Measure one workload; what goes wrong becomes its ``failure``."""
     found = Measurement(workload)
-    how = {"import": _measure_imports, "accuracy": _measure_errors}.get(
-        workload.kind, _measure_steps
-    )
+    how = {
+        "import": _measure_imports,
+        "accuracy": _measure_errors,
+    }.get(workload.kind, partial(_measure_steps, device=device))
     try:
         how(found, sides, repeat, threads, on_round)
     except WorkerError as error:
@@ -144,13 +154,14 @@ def _measure_steps(
     repeat: int,
     threads: int,
     on_round: Callable[[], None],
+    device: str,
 ) -> None:
     workload = found.workload
     with ExitStack() as stack:
-        workers = {side.name: stack.enter_context(Worker(side, threads)) for side in sides}
+        workers = {side.name: stack.enter_context(Worker(side, threads, device)) for side in sides}
         parameters = {}
         for name, worker in workers.items():
-            worker.ask("hello", threads=threads)
+            worker.hello()
             found.base_mb[name] = worker.ask("memory")["peak_mb"]
             made = worker.ask("prepare", kind=workload.kind, spec=workload.spec)
             parameters[worker.side.label] = made["parameters"]
@@ -166,7 +177,9 @@ def _measure_steps(
                     found.times.setdefault(name, []).append(seconds)
             on_round()
         for name, worker in workers.items():
-            found.peak_mb[name] = worker.ask("memory")["peak_mb"]
+            answer = worker.ask("memory" if device == "cpu" else "gpu")
+            found.peak_mb[name] = answer["peak_mb"]
+            found.launches[name] = answer.get("launches")
 
 
 def _measure_imports(
@@ -200,7 +213,7 @@ def _measure_errors(
             own = Path(folder) / side.name
             own.mkdir()
             with Worker(side, threads) as worker:
-                worker.ask("hello", threads=threads)
+                worker.hello()
                 answer = worker.ask("errors", spec=found.workload.spec, folder=str(own))
                 found.peak_mb[side.name] = worker.ask("memory")["peak_mb"]
             found.errors[side.name] = answer["errors"]

@@ -4,12 +4,15 @@ This file is run by its path, also by interpreters that have no minires: ``pytho
 where SIDE is the path of one of the files in :mod:`minires.bench.sides`.  It imports nothing of
 minires, and keeps to what Python 3.9 understands.  A request is an object on a line:
 
-    {"do": "hello", "threads": 2}                     the versions of the side
+    {"do": "hello", "threads": 2, "device": "cpu"}    the versions of the side, and of its GPU
     {"do": "prepare", "kind": "conv", "spec": {...}}  makes one step ready; its parameters, if any
     {"do": "block", "steps": 10}                      seconds of each of so many steps
     {"do": "errors", "spec": {...}, "folder": "..."}  float32 against float64; see accuracy()
     {"do": "import", "module": "torch"}               seconds of an import, NumPy being there
     {"do": "memory"}                                  the peak memory so far, in MB
+    {"do": "gpu"}                                     of one step: memory in MB, and launches
+
+On a GPU steps are timed by events that the GPU itself passes, so that nothing waits in between.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import time
 import traceback
 from typing import Any, TextIO
 
-__all__ = ["Inputs", "accuracy", "main", "peak_mb"]
+__all__ = ["Inputs", "accuracy", "device_work", "main", "peak_mb"]
 
 
 class Inputs:
@@ -62,6 +65,7 @@ class _Worker:
         self.script = script
         self.loaded: Any = None
         self.step: Any = None
+        self.device = "cpu"
 
     def side(self) -> Any:
         """The side's module, imported at its first use."""
@@ -74,8 +78,11 @@ class _Worker:
             self.loaded = module
         return self.loaded
 
-    def hello(self, threads: int) -> Any:
+    def hello(self, threads: int, device: str = "cpu") -> Any:
         versions = {"python": platform.python_version(), **self.side().setup(threads)}
+        if device != "cpu":
+            versions.update(self.side().use(device))
+        self.device = device
         return {"versions": {**versions, **_numpy_versions()}}
 
     def prepare(self, kind: str, spec: Any) -> Any:
@@ -83,12 +90,29 @@ class _Worker:
         return {"parameters": parameters}
 
     def block(self, steps: int) -> Any:
+        if self.device != "cpu":
+            return {"seconds": self._between_events(steps)}
         seconds = []
         for _ in range(steps):
             start = time.perf_counter()
             self.step()
             seconds.append(time.perf_counter() - start)
         return {"seconds": seconds}
+
+    def _between_events(self, steps: int) -> list[float]:
+        side = self.side()
+        events = [side.event() for _ in range(steps + 1)]
+        events[0].record()
+        for event in events[1:]:
+            self.step()
+            event.record()
+        events[-1].synchronize()
+        return [side.elapsed(events[i], events[i + 1]) for i in range(steps)]
+
+    def gpu(self) -> Any:
+        peak = self.side().step_memory(self.step)
+        work = device_work(self.step)
+        return {"peak_mb": peak / 2**20, "launches": None if work is None else len(work)}
 
     def errors(self, spec: Any, folder: str) -> Any:
         return {"errors": accuracy(self.side().convolve, spec, folder)}
@@ -154,6 +178,28 @@ def peak_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def device_work(step: Any) -> list[str] | None:
+    """The names of all kernels, copies and fills that a GPU was told to do in ``step``.
+
+    They come from CUDA's own tracing, CUPTI, by way of PyTorch's profiler.  It sees the whole
+    process, so also what CuPy does.  None where this Python has no PyTorch with CUDA.
+    """
+    try:
+        torch: Any = importlib.import_module("torch")
+    except ImportError:
+        return None
+    activity = torch.profiler.ProfilerActivity.CUDA
+    if not torch.cuda.is_available() or activity not in torch.profiler.supported_activities():
+        return None
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[activity]) as profile:
+        step()
+        torch.cuda.synchronize()
+    on_gpu = torch.autograd.DeviceType.CUDA
+    work = [event for event in profile.events() if event.device_type == on_gpu]
+    return [event.name for event in work if not event.is_user_annotation]
 
 
 def _import_seconds(module: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from minires.errors import UsageError
 
-__all__ = ["CHAIN_LENGTH", "SIDES_OF", "WORKLOADS", "Workload", "choose"]
+__all__ = ["CHAIN_LENGTH", "SIDES_OF", "WORKLOADS", "Workload", "choose", "network"]
 
 CHAIN_LENGTH = 200
 
@@ -26,6 +26,7 @@ SIDES_OF = {
     "chain": ("minires", "numpy", "pytorch"),
     "import": ("minires", "pytorch"),
     "accuracy": ("minires", "pytorch"),
+    "bandwidth": ("minires", "cupy", "pytorch"),
 }
 _WITH_CHAINER = ("minires", "pytorch", "chainer")
 
@@ -82,12 +83,13 @@ def choose(patterns: Sequence[str], workloads: Iterable[Workload] | None = None)
     return [w for w in table if not patterns or any(w.matches(p) for p in patterns)]
 
 
-def _network(
+def network(
     name: str, depth: int | str, shape: Sequence[int], steps: int, *, width: int = 0, **more: Any
 ) -> Workload:
+    """A step of training, or a pass of inference; ``depth`` is 20 or 'resnet50'."""
     train = more.pop("train", True)
     spec = {"depth": depth, "width": width, "shape": list(shape), "train": train}
-    what = f"ResNet-{depth}" if width else "ResNet-18"
+    what = f"ResNet-{str(depth).removeprefix('resnet')}"
     width_text = f", width {width}" if width else ""
     about = f"{what}{width_text}, {_times(shape)}, {'training step' if train else 'inference'}"
     return Workload(name, "network", spec, steps, about=about, **more)
@@ -180,7 +182,7 @@ def _chains() -> list[Workload]:
 
 def _depths() -> list[Workload]:
     return [
-        _network(
+        network(
             f"depth-scaling-d{depth}",
             depth,
             [16, 1, 8, 8],
@@ -197,11 +199,11 @@ def _all() -> tuple[Workload, ...]:
     timed, accurate = _convs()
     with_chainer: dict[str, Any] = {"sides": _WITH_CHAINER}
     return (
-        _network("cifar-resnet20-b128-train", 20, cifar, 3, width=16, **with_chainer),
-        _network("cifar-resnet20-b128-infer", 20, cifar, 8, width=16, train=False, **with_chainer),
-        _network("digits-resnet56-w8-b64-train", 56, [64, 1, 8, 8], 5, width=8, **with_chainer),
-        _network("resnet18-224-b4-train", "resnet18", photo, 1),
-        _network("resnet18-224-b4-infer", "resnet18", photo, 2, train=False),
+        network("cifar-resnet20-b128-train", 20, cifar, 3, width=16, **with_chainer),
+        network("cifar-resnet20-b128-infer", 20, cifar, 8, width=16, train=False, **with_chainer),
+        network("digits-resnet56-w8-b64-train", 56, [64, 1, 8, 8], 5, width=8, **with_chainer),
+        network("resnet18-224-b4-train", "resnet18", photo, 1),
+        network("resnet18-224-b4-infer", "resnet18", photo, 2, train=False),
         *timed,
         *_pools(),
         *_norms(),

@@ -125,13 +125,14 @@ def test_all_numbers_are_plain_data() -> None:
     found = report(measured("pool-global", [1.0], [2.0]), interrupted=True)
     data = json.loads(json.dumps(found.to_dict()))
     assert list(data) == [
-        *("machine", "threads", "repeat", "versions", "absent", "interrupted", "workloads")
+        *("machine", "threads", "repeat", "device", "versions", "absent", "interrupted"),
+        "workloads",
     ]
     assert data["interrupted"] is True
     assert set(data["workloads"][0]) == {
         *("name", "group", "kind", "spec", "steps", "failure", "parameters", "times", "seconds"),
-        *("ratios", "overhead_seconds", "base_mb", "peak_mb", "memory_ratios", "errors"),
-        "disagreement",
+        *("ratios", "overhead_seconds", "base_mb", "peak_mb", "launches", "memory_ratios"),
+        *("errors", "disagreement"),
     }
 
 

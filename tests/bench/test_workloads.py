@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from minires.bench import WORKLOADS, choose
+from minires.bench import GPU_WORKLOADS, WORKLOADS, choose
 from minires.bench.process import SIDES
 from minires.errors import UsageError
 
@@ -50,7 +50,8 @@ def test_depths_are_those_of_the_paper_and_beyond() -> None:
 def test_every_side_knows_the_kinds_it_takes_part_in() -> None:
     for side in SIDES:
         module = importlib.import_module(f"minires.bench.sides.{side.name}_side")
-        kinds = {w.kind for w in WORKLOADS if side.name in w.sides} - {"import", "accuracy"}
+        table = (*WORKLOADS, *GPU_WORKLOADS)
+        kinds = {w.kind for w in table if side.name in w.sides} - {"import", "accuracy"}
         assert kinds
         assert [kind for kind in kinds if not hasattr(module, kind)] == []
 

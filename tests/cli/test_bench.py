@@ -65,13 +65,13 @@ def test_without_pytorch_one_line_says_so_and_minires_is_measured(
     absent = str(fake_python(tmp_path, "absent"))
     named = command(*TINY, "--python", f"pytorch={absent}")
     assert named.code == 2
-    assert f"--python pytorch={absent}: it has no pytorch (ModuleNotFoundError" in named.err
+    assert f"--python pytorch={absent}: pytorch takes no part (ModuleNotFoundError" in named.err
     sides = choose_interpreters({"pytorch": absent})
-    monkeypatch.setattr("minires.bench.choose_interpreters", lambda given: sides)
+    monkeypatch.setattr("minires.bench.choose_interpreters", lambda given, device: sides)
     ran = command(*TINY)
     assert ran.code == 0
     line, *others = ran.err.splitlines()
-    assert line.startswith("PyTorch cannot be imported (ModuleNotFoundError: No module named")
+    assert line.startswith("PyTorch takes no part (ModuleNotFoundError: No module named")
     assert "`pip install torch`" in line
     assert len(others) == 2
     assert ran.out.splitlines()[5].split()[2:5] == ["-", "-", "-"]
@@ -97,6 +97,29 @@ def test_the_list_names_workloads_and_frameworks(
     assert "conv-" not in ran.out
     assert "PyTorch: left out: ModuleNotFoundError" in ran.out
     assert "\nChainer: " in ran.out
+
+
+def test_on_a_gpu_there_are_other_workloads(command: Callable[..., Ran], tmp_path: Path) -> None:
+    python = f"pytorch={fake_python(tmp_path)}"
+    ran = command("bench", "--list", "--device", "cuda", "--python", python)
+    assert ran.code == 0
+    assert "resnet50-224-b32-train  " in ran.out
+    assert "bandwidth-batchnorm-forward  " in ran.out
+    assert "engine-overhead" not in ran.out
+    ran = command("bench", "--list", "--device", "cuda", "--only", "pool-global")
+    assert "No workload is called 'pool-global'" in ran.err
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_without_the_gpu_one_line_says_so_and_nothing_is_started(
+    command: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr("minires.bench.run.probe", None)
+    ran = command("bench", "--device", device)
+    assert (ran.code, ran.out) == (2, "")
+    (line,) = ran.err.splitlines()
+    assert line.startswith("minires bench: error: ")
+    assert f"'{device}'" in line
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import minires.functional as F
-from minires import __version__, models, nn, optim
-from minires.autograd import no_grad
-from minires.creation import ones, tensor
+from minires import __version__, creation, models, nn, optim
+from minires.autograd import grad, no_grad
+from minires.creation import ones
+from minires.device import gpu, import_cupy
 from minires.kernels import set_num_threads
 
-__all__ = ["chain", "conv", "convolve", "network", "norm", "pool", "setup"]
+__all__ = [
+    *("bandwidth", "chain", "conv", "convolve", "elapsed", "event", "network", "norm", "pool"),
+    *("setup", "step_memory", "use"),
+]
 
 Work = tuple[Callable[[], Any], int | None]
+_device = "cpu"
 
 
 def setup(threads: int) -> dict[str, str]:
@@ -22,18 +27,56 @@ def setup(threads: int) -> dict[str, str]:
     return {"minires": __version__}
 
 
+def use(device: str) -> dict[str, str]:
+    """Work on a GPU from now on; which one it is, and CuPy's version."""
+    global _device
+    card, cupy = gpu(device), import_cupy()
+    card.use()
+    _device = f"cuda:{card.id}"
+    name = cupy.cuda.runtime.getDeviceProperties(card.id)["name"].decode()
+    return {"cupy": cupy.__version__, "gpu": name}
+
+
+def event() -> Any:
+    """A mark that the GPU passes, with ``record`` and ``synchronize``."""
+    return import_cupy().cuda.Event()
+
+
+def elapsed(start: Any, end: Any) -> float:
+    """Seconds from one mark to another, by the GPU's clock."""
+    return float(import_cupy().cuda.get_elapsed_time(start, end)) / 1e3
+
+
+def step_memory(step: Callable[[], Any]) -> int:
+    """Bytes that CuPy's pool has to take from the card for a step, all that lives there included.
+
+    The pool hands nothing back by itself, so what it holds after the step was its peak.
+    """
+    pool = import_cupy().get_default_memory_pool()
+    pool.free_all_blocks()
+    step()
+    return int(pool.total_bytes())
+
+
+def tensor(array: Any, **settings: Any) -> Any:
+    """A tensor where the work is done."""
+    return creation.tensor(array, device=_device, **settings)
+
+
 def network(spec: Any, inputs: Any) -> Work:
     """A training step (SGD with momentum), or the forward pass of inference."""
     n, channels, height, width = spec["shape"]
     model: nn.Module
-    if spec["depth"] == "resnet18":
-        model, classes = models.resnet18(), 1000
+    if isinstance(spec["depth"], str):
+        model, classes = getattr(models, spec["depth"])(), 1000
     else:
         model, classes = (
             models.cifar_resnet(spec["depth"], width=spec["width"], in_channels=channels),
             10,
         )
-    x, labels = tensor(inputs.normal(n, channels, height, width)), inputs.labels(n, classes)
+    model.to(_device)
+    x = tensor(inputs.normal(n, channels, height, width))
+    labels = tensor(inputs.labels(n, classes))
     parameters = sum(p.numel() for p in model.parameters())
     if not spec["train"]:
         model.eval()
@@ -78,6 +121,25 @@ def norm(spec: Any, inputs: Any) -> Work:
     x = tensor(inputs.normal(*spec["shape"]), requires_grad=True)
     layer = nn.BatchNorm2d(spec["shape"][1])
     return _with_backward(lambda: layer(x), [x, *layer.parameters()], inputs), None
+
+
+def bandwidth(spec: Any, inputs: Any) -> Work:
+    """A layer that memory limits, forward alone or backward alone."""
+    x = tensor(inputs.normal(*spec["shape"]), requires_grad=spec["backward"])
+    weight, bias = (tensor(inputs.normal(x.shape[1])).requires_grad_() for _ in range(2))
+    layers: dict[str, Callable[[], Any]] = {
+        "batchnorm": lambda: F.batch_norm(x, None, None, weight, bias, training=True),
+        "maxpool-k3s2": lambda: F.max_pool2d(x, 3, 2, 1),
+        "avgpool-k2s2": lambda: F.avg_pool2d(x, 2, 2),
+        "globalpool": lambda: F.adaptive_avg_pool2d(x, 1),
+    }
+    forward = layers[spec["layer"]]
+    if not spec["backward"]:
+        return _without_graph(forward), None
+    out = forward()
+    grad_out = tensor(inputs.normal(*out.shape))
+    leaves = [x, weight, bias] if spec["layer"] == "batchnorm" else [x]
+    return lambda: grad(out, leaves, grad_out, retain_graph=True), None
 
 
 def chain(spec: Any, inputs: Any) -> Work:

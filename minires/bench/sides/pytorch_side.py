@@ -6,10 +6,14 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["chain", "conv", "convolve", "network", "norm", "pool", "setup"]
+__all__ = [
+    *("bandwidth", "chain", "conv", "convolve", "elapsed", "event", "network", "norm", "pool"),
+    *("setup", "step_memory", "use"),
+]
 
 Work = tuple[Callable[[], Any], Any]
 torch: Any = None  # imported by setup: this file can be read where there is no PyTorch
+_device = "cpu"
 
 
 def setup(threads: int) -> dict[str, str]:
@@ -18,6 +22,68 @@ def setup(threads: int) -> dict[str, str]:
     torch = importlib.import_module("torch")
     torch.set_num_threads(threads)
     return {"pytorch": torch.__version__}
+
+
+def use(device: str) -> dict[str, str]:
+    """Work on a GPU from now on: float32 that is no TF32, and cuDNN's quickest convolutions."""
+    global _device
+    if not torch.cuda.is_available():
+        raise RuntimeError("this PyTorch finds no GPU")
+    if ":" in device:
+        torch.cuda.set_device(device)
+    _device = "cuda"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    return {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+
+
+def event() -> Any:
+    """A mark that the GPU passes, with ``record`` and ``synchronize``."""
+    return torch.cuda.Event(enable_timing=True)
+
+
+def elapsed(start: Any, end: Any) -> float:
+    """Seconds from one mark to another, by the GPU's clock."""
+    return float(start.elapsed_time(end)) / 1e3
+
+
+def step_memory(step: Callable[[], Any]) -> int:
+    """Bytes that PyTorch's pool has to take from the card for a step, with all that lives there."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    return int(torch.cuda.max_memory_reserved())
+
+
+def _tensor(array: Any) -> Any:
+    return torch.from_numpy(array).to(_device)
+
+
+def _bottleneck(c_in: int, width: int, stride: int) -> Any:
+    """As torchvision has it: 1x1, 3x3 with the stride, 1x1 to four times the width."""
+    nn, functional = torch.nn, torch.nn.functional
+
+    class Bottleneck(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(c_in, width, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
+            self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+            self.bn3 = nn.BatchNorm2d(4 * width)
+            self.downsample = None
+            if stride != 1 or c_in != 4 * width:
+                conv = nn.Conv2d(c_in, 4 * width, 1, stride, bias=False)
+                self.downsample = nn.Sequential(conv, nn.BatchNorm2d(4 * width))
+
+        def forward(self, x: Any) -> Any:
+            z = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+            z = functional.relu(self.bn2(self.conv2(z)), inplace=True)
+            z = self.bn3(self.conv3(z))
+            return functional.relu(z + (x if self.downsample is None else self.downsample(x)), True)
+
+    return Bottleneck()
 
 
 def _block(c_in: int, c_out: int, stride: int, projects: bool) -> Any:
@@ -49,35 +115,36 @@ def _block(c_in: int, c_out: int, stride: int, projects: bool) -> Any:
 
 
 def _model(spec: Any) -> tuple[Any, int]:
-    nn = torch.nn
-    if spec["depth"] == "resnet18":
+    nn, counts = torch.nn, {"resnet18": [2, 2, 2, 2], "resnet50": [3, 4, 6, 3]}
+    photos = spec["depth"] in counts
+    if photos:
         stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
-        layers, widths, count, classes = (
-            [*stem, nn.MaxPool2d(3, 2, 1)],
-            [64, 128, 256, 512],
-            2,
-            1000,
-        )
+        layers, widths, classes = [*stem, nn.MaxPool2d(3, 2, 1)], [64, 128, 256, 512], 1000
     else:
         width = spec["width"]
         conv1 = nn.Conv2d(spec["shape"][1], width, 3, padding=1, bias=False)
         layers = [conv1, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        widths, count, classes = [width, 2 * width, 4 * width], (spec["depth"] - 2) // 6, 10
+        widths, classes = [width, 2 * width, 4 * width], 10
+        counts[spec["depth"]] = [(spec["depth"] - 2) // 6] * 3
     channels = widths[0]
     for stage, width in enumerate(widths):
-        for i in range(count):
+        for i in range(counts[spec["depth"]][stage]):
             stride = 2 if stage and i == 0 else 1
-            layers.append(_block(channels, width, stride, spec["depth"] == "resnet18"))
-            channels = width
+            if spec["depth"] == "resnet50":
+                layers.append(_bottleneck(channels, width, stride))
+                channels = 4 * width
+            else:
+                layers.append(_block(channels, width, stride, projects=photos))
+                channels = width
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
-    return nn.Sequential(*layers, *head), classes
+    return nn.Sequential(*layers, *head).to(_device), classes
 
 
 def network(spec: Any, inputs: Any) -> Work:
     """A training step (SGD with momentum), or the forward pass of inference."""
     model, classes = _model(spec)
-    x = torch.from_numpy(inputs.normal(*spec["shape"]))
-    labels = torch.from_numpy(inputs.labels(spec["shape"][0], classes))
+    x = _tensor(inputs.normal(*spec["shape"]))
+    labels = _tensor(inputs.labels(spec["shape"][0], classes))
     parameters = sum(p.numel() for p in model.parameters())
     if not spec["train"]:
         model.eval()
@@ -121,6 +188,26 @@ def norm(spec: Any, inputs: Any) -> Work:
     x = torch.from_numpy(inputs.normal(*spec["shape"])).requires_grad_()
     layer = torch.nn.BatchNorm2d(spec["shape"][1])
     return _with_backward(lambda: layer(x), [x, *layer.parameters()], inputs), None
+
+
+def bandwidth(spec: Any, inputs: Any) -> Work:
+    """A layer that memory limits, forward alone or backward alone."""
+    functional, x = torch.nn.functional, _tensor(inputs.normal(*spec["shape"]))
+    x.requires_grad_(spec["backward"])
+    weight, bias = (_tensor(inputs.normal(x.shape[1])).requires_grad_() for _ in range(2))
+    layers: dict[str, Callable[[], Any]] = {
+        "batchnorm": lambda: functional.batch_norm(x, None, None, weight, bias, training=True),
+        "maxpool-k3s2": lambda: functional.max_pool2d(x, 3, 2, 1),
+        "avgpool-k2s2": lambda: functional.avg_pool2d(x, 2, 2),
+        "globalpool": lambda: functional.adaptive_avg_pool2d(x, 1),
+    }
+    forward = layers[spec["layer"]]
+    if not spec["backward"]:
+        return _without_graph(forward), None
+    out = forward()
+    grad_out = _tensor(inputs.normal(*out.shape))
+    leaves = [x, weight, bias] if spec["layer"] == "batchnorm" else [x]
+    return lambda: torch.autograd.grad(out, leaves, grad_out, retain_graph=True), None
 
 
 def chain(spec: Any, inputs: Any) -> Work:
