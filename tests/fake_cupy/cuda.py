@@ -172,6 +172,7 @@ def get_elapsed_time(start_event: Event, end_event: Event) -> float:
     return (end_event.time - start_event.time) * 1e3  # type: ignore[operator]
 
 
+_blocks: weakref.WeakSet[Memory] = weakref.WeakSet()
 _live = [0] * DEVICES
 _held = [0] * DEVICES
 
@@ -185,6 +186,7 @@ class Memory:
 
     def __init__(self, root: Any, nbytes: int, ptr: int, device: int):
         self.root, self.ptr, self.size, self.device_id = root, ptr, nbytes, device
+        _blocks.add(self)
         rounded = -(-nbytes // BLOCK) * BLOCK
         _live[device] += rounded
         _held[device] = max(_held[device], _live[device])
@@ -193,6 +195,14 @@ class Memory:
     @property
     def device(self) -> Device:
         return Device(self.device_id)
+
+
+def block_at(ptr: int) -> tuple[int, int]:
+    """Where the block of memory with this address begins and ends; an empty array has none."""
+    for memory in list(_blocks):
+        if memory.ptr <= ptr < memory.ptr + memory.size:
+            return memory.ptr, memory.ptr + memory.size
+    return ptr, ptr
 
 
 class MemoryPointer:

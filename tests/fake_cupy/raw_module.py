@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -18,8 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from tests.fake_cupy import cuda
+
 HEADER = Path(__file__).with_name("fibers.h")
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+ADDR2LINE = shutil.which("addr2line")
+CHECKS = (  # which call what is in watch.h
+    "-fsanitize=thread",
+    "-fsanitize=bounds,signed-integer-overflow,integer-divide-by-zero",
+)
 ORDERS = ("forward", "reverse", "random")
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
 
@@ -65,21 +73,27 @@ def _library(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
         + "\n".join(f"RUN_ON_THE_CPU({name})" for name in kernels)
         + "\n"
     )
-    name = hashlib.sha256((text + HEADER.read_text() + repr(options)).encode()).hexdigest()[:20]
+    read = (text, HEADER.read_text(), HEADER.with_name("watch.h").read_text(), repr(options))
+    name = hashlib.sha256("".join(read).encode()).hexdigest()[:20]
     source, library = _folder() / f"{name}.cpp", _folder() / f"{name}.so"
     source.write_text(text)
-    flags = "-std=c++17 -O1 -ffp-contract=off -Wall -Wno-unused -U_FORTIFY_SOURCE -shared -fPIC"
+    flags = "-std=c++17 -O1 -g1 -ffp-contract=off -Wall -Wno-unused -U_FORTIFY_SOURCE -fPIC"
     given = [option for option in options if option.startswith(("-D", "-I"))]
-    command = [COMPILER, *flags.split(), *given, str(source), "-o", str(library)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise CompileException(done.stderr)
+    made = str(library.with_suffix(".o"))
+    for command in (
+        # The linker is not told of the checks: it would add libraries that know no fibers.
+        [COMPILER, "-c", *CHECKS, *flags.split(), *given, str(source), "-o", made],
+        [COMPILER, "-shared", made, "-o", str(library)],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise CompileException(done.stderr)
     return ctypes.CDLL(str(library))
 
 
 class _Kernel:
     def __init__(self, library: ctypes.CDLL, name: str):
-        self.name = name
+        self.name, self.library = name, library
         self.run = getattr(library, f"run_{name}")
         self.run.restype = ctypes.c_char_p
         sizes = getattr(library, f"sizes_{name}")
@@ -104,9 +118,11 @@ class _Kernel:
             *(ctypes.cast(ctypes.byref(value), ctypes.c_void_p) for value in values)
         )
         shape = [(ctypes.c_uint * 3)(*(*sizes, 1, 1)[:3]) for sizes in (grid, block)]
-        message = self.run(pointers, *shape, *_order)
+        ranges = [place for arg in args for place in _ranges(arg)]
+        arrays = (ctypes.c_size_t * (2 * len(ranges)))(*itertools.chain(*ranges))
+        message = self.run(pointers, *shape, *_order, arrays, len(ranges))
         if message is not None:
-            raise FiberError(f"{self.name}: {message.decode()}")
+            raise FiberError(f"{self.name}: {_with_lines(message.decode(), self.library)}")
 
 
 def _bytes(arg: Any) -> Any:
@@ -118,6 +134,28 @@ def _bytes(arg: Any) -> Any:
     if isinstance(arg, (np.generic, np.ndarray)):  # also a struct, by value
         return (ctypes.c_char * arg.nbytes).from_buffer_copy(arg.tobytes())
     raise TypeError(f"a kernel cannot take {type(arg).__name__}: give it a NumPy number")
+
+
+def _ranges(arg: Any) -> list[tuple[int, int]]:
+    """Where memory begins and ends that a kernel may touch by an argument."""
+    if hasattr(arg, "__cuda_array_interface__"):
+        return [(arg.data.ptr, arg.data.ptr + arg.nbytes)]
+    names = getattr(getattr(arg, "dtype", None), "names", None) or ()
+    pointers = [p for n in names if arg.dtype[n].base == np.uintp for p in arg[n].flat if p]
+    return [cuda.block_at(int(pointer)) for pointer in pointers]
+
+
+def _with_lines(message: str, library: ctypes.CDLL) -> str:
+    """The message with lines of source for places of code, where binutils are there to say them."""
+
+    def line(place: re.Match[str]) -> str:
+        if ADDR2LINE is None:
+            return f"+{place[1]}"
+        command = [ADDR2LINE, "-e", library._name, place[1]]
+        told = subprocess.run(command, capture_output=True, text=True).stdout
+        return "line " + told.split()[0].rpartition(":")[2] + " of " + Path(told.split(":")[0]).name
+
+    return re.sub(r"<([0-9a-f]+)>", line, message)
 
 
 class RawModule:

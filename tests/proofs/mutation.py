@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.proofs import mutation_map, mutation_run
-from tests.proofs.mutants import Mutant, mutants_of, sample
+from tests.proofs.mutants import Mutant, sample
 from tests.proofs.mutation_run import Bench, Finished, Project, Task, warm_up
 
 __all__ = ["Report", "explanations", "main", "minires_project"]
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     project = project or minires_project()
     explained = explanations(given.survivors)
     sources = project.sources()
-    chosen = _choose(given, sources)
+    chosen = _choose(given, {file: project.mutants_of(sources[file], file) for file in sources})
     if given.list:
         for mutant in chosen:
             print(f"{mutant.id}  {mutant.number:4}  {mutant.change:24} {mutant.line}")
@@ -150,9 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _choose(given: argparse.Namespace, sources: dict[str, str]) -> list[Mutant]:
+def _choose(given: argparse.Namespace, mutants: dict[str, list[Mutant]]) -> list[Mutant]:
     """The mutants that were asked for, in the order of the files."""
-    mutants = {file: mutants_of(source, file) for file, source in sources.items()}
     for file in given.file or ():
         if file not in mutants:
             sys.exit(f"--file {file}: it is none of the files that are mutated.")
@@ -175,7 +174,7 @@ def _unchanged_passes(bench: Bench, project: Project, chosen: list[Mutant]) -> b
     stages = {m.file: project.stages_for(m.file) for m in chosen}
     every = list(dict.fromkeys(stage for of_file in stages.values() for stage in of_file))
     shared = [s for s in every if all(s in of_file for of_file in stages.values())]
-    tasks = [Task(None, shared, slot=i) for i in range(len(bench.slots))]
+    tasks = [Task(None, shared, slot=i) for i in range(len(bench.slots)) if shared]
     tasks += [Task(None, [stage]) for stage in every if stage not in shared]
     print(f"The code as it is, on {len(every)} sets of tests:")
     for finished in _progress(bench.run(tasks), len(tasks)):

@@ -17,8 +17,17 @@ Stage = tuple[str, ...]  # arguments of pytest
 
 # For each file: its own test files, and the words that pick its operations from the two tables.
 OWN: dict[str, tuple[tuple[str, ...], str]] = {
+    "kernels/add_at": (("kernels/test_add_at",), ""),
     "kernels/checks": (("kernels/test_refusals", "kernels/test_softmax", "kernels/test_norm"), ""),
     "kernels/conv": (("kernels/test_conv",), "conv"),
+    "kernels/cuda/conv": (("kernels/cuda/test_conv",), ""),
+    "kernels/cuda/elementwise": (("kernels/cuda/test_elementwise",), ""),
+    "kernels/cuda/launcher": (("kernels/cuda/test_launcher",), ""),
+    "kernels/cuda/norm": (("kernels/cuda/test_norm",), ""),
+    "kernels/cuda/pool": (("kernels/cuda/test_pool",), ""),
+    "kernels/cuda/sgd": (("kernels/cuda/test_sgd",), ""),
+    "kernels/cuda/softmax": (("kernels/cuda/test_softmax",), ""),
+    "kernels/cuda/uniform": (("kernels/cuda/test_uniform",), ""),
     "kernels/elementwise": (("kernels/test_elementwise",), "relu or add"),
     "kernels/geometry": (("kernels/test_geometry", "kernels/test_refusals"), "pool or conv"),
     "kernels/im2col": (("kernels/test_working_sets", "kernels/test_conv"), "conv"),
@@ -42,6 +51,7 @@ OWN: dict[str, tuple[tuple[str, ...], str]] = {
     "autograd/grad_mode": (("autograd/test_grad_mode",), ""),
     "autograd/guard": (("autograd/test_saving", "autograd/test_reviewed"), ""),
     "autograd/node": (("autograd/test_tensor",), ""),
+    "autograd/sharing": (("autograd/test_sharing",), ""),
     "autograd/tensor": (("autograd/test_tensor", "autograd/test_engine"), ""),
     "functional/activation": (
         (),

@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.proofs.mutants import Mutant
+from tests.proofs.mutants import Mutant, mutants_of
 
 __all__ = ["Bench", "Finished", "Project", "Task", "warm_up"]
 
@@ -49,10 +50,13 @@ class Project:
     package: str
     folders: tuple[str, ...]  # the sources to mutate
     stages_for: Callable[[str], list[Stage]]
+    patterns: tuple[str, ...] = ("*.py",)  # of their names
+    mutants_of: Callable[[str, str], list[Mutant]] = mutants_of
 
     def sources(self) -> dict[str, str]:
         """The text of each source file, by its path from the root."""
-        paths = (path for folder in self.folders for path in (self.root / folder).rglob("*.py"))
+        folders = [self.root / folder for folder in self.folders]
+        paths = (p for folder in folders for name in self.patterns for p in folder.rglob(name))
         return {path.relative_to(self.root).as_posix(): path.read_text() for path in sorted(paths)}
 
 
@@ -250,6 +254,7 @@ def _run_pytest(project: Project, folder: Path, stage: Stage, keep_bytecode: boo
         tree = folder / "tree"
         os.chdir(tree)
         os.environ["PYTHONPATH"] = str(tree)  # for the processes that tests start
+        tempfile.tempdir = str(folder)  # a fork ends without a chance to tidy up
         sys.path.insert(0, str(tree))
         sys.dont_write_bytecode = not keep_bytecode
         for name in list(sys.modules):

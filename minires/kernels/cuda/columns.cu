@@ -81,10 +81,6 @@ extern "C" __global__ void col2im(const REAL* __restrict__ columns, REAL* __rest
     }
 }
 
-struct One {
-    REAL at[1];
-};
-
 // A thread moves one Run of numbers, neighbouring threads neighbouring ones of the output.
 template <class Run>
 __device__ void swap_runs(const Run* __restrict__ in, const REAL* __restrict__ bias,

@@ -15,11 +15,6 @@
 
 const int SIDE = 32, TEAMS = 8;  // threads of a block by column
 
-// Stands in for a Pack where 16 bytes do not divide the address or the plane.
-struct One {
-    REAL at[1];
-};
-
 // The plane and the place in it of a unit (a Pack or a One), for a thread that goes on by a fixed
 // number of units.  Divisions of 64 bits take longer than reading 16 bytes: here they are done
 // once, and each step is two additions and their carries.
@@ -104,7 +99,8 @@ __device__ Moments<REAL> read_plane(const Unit* x, REAL origin, int64 c, int64 s
     Walk at = walk(first, step, N, L);
 #pragma unroll 4
     for (int64 k = first; k < N * L; k += step) {
-        found = merged(found, moments_of(x[(at.plane * C + c) * L + at.place], origin));
+        const Unit unit = x[(at.plane * C + c) * L + at.place];  // one load, also of a Pack
+        found = merged(found, moments_of(unit, origin));
         go_on(at);
     }
     return found;

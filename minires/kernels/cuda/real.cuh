@@ -21,6 +21,11 @@ struct __align__(16) Pack {
     REAL at[16 / sizeof(REAL)];
 };
 
+// Stands in for a Pack where 16 bytes do not divide the address, or the run of numbers.
+struct One {
+    REAL at[1];
+};
+
 // What stands where there is no answer, such as the loss of a class that does not exist.
 __device__ REAL not_a_number() {
     const REAL zero = 0;

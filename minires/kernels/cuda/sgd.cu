@@ -20,7 +20,8 @@ struct List {  // as _LIST in sgd.py
     int count;                    // of parameters
 };
 
-// The first argument, an array, only tells the launcher which device to run on.
+// Reads param, grad and velocity once, and writes param and velocity once; without momentum there is
+// no velocity.  `kept` is 1 - dampening.
 extern "C" __global__ void sgd(List list, REAL lr, REAL momentum, REAL kept,
                                REAL decay, int64 nesterov, int64 first_step) {
     for (int64 chunk = blockIdx.x; chunk < list.first_chunk[list.count]; chunk += gridDim.x) {
@@ -39,7 +40,7 @@ extern "C" __global__ void sgd(List list, REAL lr, REAL momentum, REAL kept,
         const REAL* grad = list.grad[which] + begin;
         REAL* velocity = moving ? list.velocity[which] + begin : nullptr;
 
-        // The formula of minires.optim.SGD, for one number; kept is 1 - dampening.
+        // The formula of minires.optim.SGD, for one number.
         auto change = [=](REAL& p, REAL g, REAL& v) {
             if (decay != 0) g = g + decay * p;
             if (moving) {

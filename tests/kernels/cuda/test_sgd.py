@@ -82,6 +82,22 @@ def test_arrays_that_do_not_lie_in_one_run_or_begin_anywhere_are_changed_in_plac
     step(fake_gpu, dtype, SETTINGS[-1], first_step=False, layout=layout)
 
 
+@pytest.mark.parametrize("misaligned", range(3), ids=["param", "grad", "velocity"])
+def test_one_array_that_does_not_begin_at_16_bytes_is_enough_to_go_one_by_one(
+    fake_gpu: Any,  # noqa: F811
+    misaligned: int,
+) -> None:
+    arrays = [drawn(np.float32, seed, [(1001,)])[0] for seed in range(3)]
+    device = [
+        [put(fake_gpu, array, "misaligned" if i == misaligned else "contiguous")]
+        for i, array in enumerate(arrays)
+    ]
+    assert [array.data.ptr % 16 != 0 for (array,) in device].index(True) == misaligned
+    sgd(*device, lr=0.1, momentum=0.9)
+    expected, _ = by_formula(*arrays, first_step=False, momentum=0.9)
+    np.testing.assert_array_equal(device[0][0].get(), expected)
+
+
 @pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("order", ORDERS)
 def test_fewer_blocks_than_chunks_give_the_same_bits_in_any_order(

@@ -103,6 +103,21 @@ def test_more_rows_than_teams_give_the_same_bits_in_any_order_on_any_grid(
                 np.testing.assert_array_equal(found, before)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_more_rows_than_threads_that_take_one_each(
+    fake_gpu: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    order: str,
+) -> None:
+    x = random_like((9, 5, 101), np.float32)
+    first = softmax.softmax(put(fake_gpu, x), 1).get()
+    same(first, reference.softmax(x, 1))
+    monkeypatch.setattr(launcher, "MAX_BLOCKS", 1)
+    assert launcher.THREADS < 9 * 101
+    with in_order(order, seed=3):
+        np.testing.assert_array_equal(softmax.softmax(put(fake_gpu, x), 1).get(), first)
+
+
 @pytest.mark.parametrize("C", [2, 1500])
 def test_infinities_and_nan_give_what_numpy_gives(fake_gpu: Any, C: int) -> None:  # noqa: F811
     corners = [[np.inf, 0], [-np.inf, -np.inf], [np.nan, 1], [1, np.nan], [-np.inf, 1], [3e38] * 2]
