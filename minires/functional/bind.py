@@ -49,6 +49,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "__rtruediv__": arithmetic.swapped(arithmetic.div),
     "__pow__": arithmetic.pow,
     "__rpow__": arithmetic.swapped(arithmetic.pow),
+    "__abs__": arithmetic.abs,
     "__neg__": arithmetic.neg,
     "__matmul__": linalg.matmul,
     "__rmatmul__": arithmetic.swapped(linalg.matmul),
