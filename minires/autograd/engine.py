@@ -133,7 +133,8 @@ def grad_by_label(
 
     A node fires once for every label.  So with a label that counts, the gradient is taken apart by
     how often it went through certain places; with one that names a way, it is sent along that way
-    alone.  The gradients of all labels add up to the ordinary one unless a label was dropped.
+    alone.  The gradients of all labels add up to the ordinary one unless a label was dropped.  The
+    graph is freed.
 
     Args:
         output: a single number, where each of the ``labels`` starts with gradient 1.
@@ -143,8 +144,6 @@ def grad_by_label(
         inputs: tensors that the output depends on.
         visit: called as ``visit(i, gradients)``, with those that arrive at ``inputs[i]`` by label,
             before a change there; once for each input that any gradient comes to.
-
-    The graph is freed.
     """
     root = _node_of(output, "grad_by_label()")
     seed = _seed("grad_by_label", output, None, False)
@@ -157,7 +156,8 @@ def grad_by_label(
     heap: list[tuple[int, Node]] = [(-root.rank, root)]
 
     def add(to: dict[Any, Any], label: Any, grad: Any) -> None:
-        to[label] = grad if label not in to else to[label] + grad  # one handed on stays as is
+        with using_device_of(grad):
+            to[label] = grad if label not in to else to[label] + grad  # one handed on stays as is
 
     with no_grad(), one_blas_thread():
         while heap:

@@ -24,7 +24,7 @@ import numpy as np
 
 from minires.autograd import Tensor
 from minires.check.mistakes import Grads, Operation, Problem
-from minires.device import Array
+from minires.device import Array, copied, is_array, is_on_gpu, to_numpy
 from minires.errors import GraphError, UsageError
 
 __all__ = ["Attempt", "Context", "Learner", "as_array"]
@@ -201,11 +201,11 @@ def _copies(problem: Problem) -> Grads:
 
 
 def as_array(value: Any) -> Array | None:
-    """The value as an array of real numbers, if it is one."""
+    """The value as a NumPy array of real numbers, if it is one."""
     if value is None:
         return None
     try:
-        array = np.asarray(value)
+        array = to_numpy(value) if is_on_gpu(value) else np.asarray(value)
     except Exception:  # ragged lists, or whatever another library's object says to it
         return None
     return array if array.dtype.kind in "fiub" else None
@@ -225,7 +225,7 @@ def _is_pair(returned: Any, problem: Problem) -> bool:
 def _plain(value: Any) -> Any:
     """A tensor's array; copied, because the learner's code may go on to change it."""
     value = value.data if isinstance(value, Tensor) else value
-    return value.copy() if isinstance(value, np.ndarray) else value
+    return copied(value) if is_array(value) else value
 
 
 def _note_changes(attempt: Attempt, stage: str, now: Grads, before: Grads) -> None:

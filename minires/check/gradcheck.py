@@ -19,6 +19,7 @@ from minires.check.differences import join
 from minires.check.gradcheck_report import GradcheckError, GradcheckReport, element_name
 from minires.check.judge import Case, InputJudge
 from minires.check.subject import Arrays, Gradients, Subject
+from minires.device import array_like, to_numpy
 from minires.errors import UsageError
 from minires.kernels.checks import number, whole
 
@@ -269,7 +270,7 @@ def _analytic(
     """
     outputs, leaves = subject.run(point, record=True)
     problems = []
-    recorded_base = join([out.data for out in outputs])
+    recorded_base = join([to_numpy(out.data) for out in outputs])
     atol = 1e-12 * float(np.abs(base).max(initial=0.0, where=np.isfinite(base)))
     if not np.allclose(recorded_base, base, rtol=1e-9, atol=atol, equal_nan=True):
         problems.append("the outputs are others when a graph is recorded")
@@ -284,15 +285,20 @@ def _analytic(
             for part, out in zip(parts, outputs, strict=True)
             if out.node is not None
         ]
-        given = [Tensor(cotangent.copy()) for cotangent in cotangents]
+        given = [
+            Tensor(array_like(cotangent.copy(), out.data))
+            for cotangent, out in zip(cotangents, recorded, strict=True)
+        ]
         found = grad(recorded, leaves, grad_outputs=given, retain_graph=True, allow_unused=True)
-        if any(not np.array_equal(g.data, c) for g, c in zip(given, cotangents, strict=True)):
+        if any(
+            not np.array_equal(to_numpy(g.data), c) for g, c in zip(given, cotangents, strict=True)
+        ):
             problems.append("backward changes grad_out in place, which others may share")
             break
         for k, gradient in enumerate(found):
             if gradient is not None:
                 reached[k] = True
-                gradients[k][r] = gradient.data / factor
+                gradients[k][r] = to_numpy(gradient.data) / factor
     return gradients, reached, problems
 
 

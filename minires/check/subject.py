@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd import Tensor, enable_grad, grad, no_grad
-from minires.device import is_array
+from minires.device import Array, array_like, as_array, is_array, to_numpy
 from minires.errors import DTypeError, UsageError, describe
 from minires.nn import Module
 
@@ -58,7 +58,7 @@ class Subject:
                 if parameter.requires_grad:
                     self.names.append(name)
                     self.parameters.append(parameter)
-                    self.point.append(parameter.data.copy())
+                    self.point.append(_float64(parameter))
         if not self.point:
             raise UsageError(
                 f"{caller}: none of the {len(self.given)} inputs is a floating-point array or "
@@ -68,17 +68,21 @@ class Subject:
 
     def run(self, point: Sequence[np.ndarray], record: bool) -> tuple[list[Tensor], list[Tensor]]:
         """Outputs and leaves at ``point``; without ``record`` there is no graph."""
-        xs = [Tensor(array.copy(), requires_grad=record) for array in point[: len(self.places)]]
+        here = point[: len(self.places)]
+        xs = [
+            Tensor(_moved(array, self.given[place]), requires_grad=record)
+            for array, place in zip(here, self.places, strict=True)
+        ]
         arguments = [_constant(value) for value in self.given]
         for place, x in zip(self.places, xs, strict=True):
             arguments[place] = x
         for parameter, array in zip(self.parameters, point[len(xs) :], strict=True):
-            parameter.data = array.copy()
+            parameter.data = _moved(array, parameter)
         leaves = [*xs, *self.parameters]
         with enable_grad() if record else no_grad():
             outputs = self._outputs(self.fn(*arguments))
         for name, leaf, array in zip(self.names, leaves, point, strict=True):
-            if not np.array_equal(leaf.data, array, equal_nan=True):
+            if not np.array_equal(to_numpy(leaf.data), array, equal_nan=True):
                 raise UsageError(
                     f"{self.caller} of {self.name}: the function changes its input {name} in "
                     "place, so there is no point at which to differentiate. Work on a copy."
@@ -105,7 +109,7 @@ class Subject:
 
     def values(self, point: Sequence[np.ndarray]) -> Arrays:
         """The outputs at ``point``, as arrays, by the ordinary way through the function."""
-        return [out.data for out in self.run(point, record=False)[0]]
+        return [to_numpy(out.data) for out in self.run(point, record=False)[0]]
 
 
 class Gradients(Subject):
@@ -137,7 +141,10 @@ class Gradients(Subject):
         """The gradients at ``point`` and the leaves they were taken from."""
         split = len(self.first.point)
         outputs, leaves = self.first.run(point[:split], record=True)
-        cotangents = [Tensor(array.copy(), requires_grad=record) for array in point[split:]]
+        cotangents = [
+            Tensor(_moved(array, out), requires_grad=record)
+            for array, out in zip(point[split:], outputs, strict=True)
+        ]
         reached = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.node is not None]
         found: Sequence[Tensor | None] = [None] * len(leaves)
         if reached:
@@ -168,21 +175,31 @@ def _checked_places(given: Sequence[Any]) -> list[int]:
     asked = [i for i, x in enumerate(given) if isinstance(x, Tensor) and x.requires_grad]
     if asked:
         return asked
-    arrays = ((i, x.data if isinstance(x, Tensor) else x) for i, x in enumerate(given))
+    arrays = ((i, _data(x)) for i, x in enumerate(given))
     return [i for i, x in arrays if is_array(x) and x.dtype.kind == "f"]
 
 
+def _data(value: Any) -> Any:
+    return value.data if isinstance(value, Tensor) else value
+
+
 def _float64(value: Any) -> np.ndarray:
-    data = value.data if isinstance(value, Tensor) else value
-    return np.array(data, dtype=np.float64)
+    """A copy on the CPU, where points are moved and results compared."""
+    return np.array(to_numpy(as_array(_data(value))), dtype=np.float64)
+
+
+def _moved(array: np.ndarray, beside: Any) -> Array:
+    """A copy of an array of the CPU where an array or a tensor is."""
+    return array_like(array.copy(), _data(beside))
 
 
 def _constant(value: Any) -> Any:
     """An input that is not checked: floating-point numbers as float64, the rest as it is."""
-    data = value.data if isinstance(value, Tensor) else value
+    data = _data(value)
     if not (is_array(data) and data.dtype.kind == "f"):
         return value
-    return Tensor(_float64(data)) if isinstance(value, Tensor) else _float64(data)
+    wide = _moved(_float64(data), data)
+    return Tensor(wide) if isinstance(value, Tensor) else wide
 
 
 def _name_of(fn: Any) -> str:

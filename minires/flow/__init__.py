@@ -2,6 +2,7 @@
 
 Each is a function that takes a model and a batch and returns a result with ``.table()``,
 ``.plot()`` and ``.to_dict()``, which displays itself in a notebook and carries its own check.
+The batch is taken to the device of the model, and a result is plain data on the CPU.
 """
 
 from minires.flow.comparison import Comparison, compare

@@ -20,7 +20,6 @@ from minires.flow.finding import ERROR, LOSS, SEVERITIES, Finding, Seen, joined
 from minires.flow.gradient_rules import cut_off, no_gradient, not_finite, zero_gradient
 from minires.flow.passes import (
     Loss,
-    as_tensor,
     check_given,
     distance,
     keep_branches,
@@ -37,6 +36,7 @@ from minires.flow.structure_rules import (
 )
 from minires.flow.untouched import untouched
 from minires.flow.watched_pass import Graph, WatchedPass, kept_outside
+from minires.nn.devices import batch_for
 from minires.result import Result
 
 __all__ = ["Finding", "ModelCheck", "check_model"]
@@ -195,7 +195,7 @@ def check_model(
     [('3', 'zero gradient')]
     """
     check_given("check_model", model, target)
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = batch_for(model, x, target)
     outside = kept_outside(model)
     modules = {"": model, **{n: kept for n, kept in outside.items() if isinstance(kept, nn.Module)}}
     trained = {name: t for name, t in _tensors(model, outside) if t.requires_grad}

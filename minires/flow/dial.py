@@ -23,6 +23,7 @@ from minires.errors import UsageError
 from minires.flow.passes import (
     Bare,
     Loss,
+    as_numpy,
     check_given,
     check_ran,
     check_reached,
@@ -36,11 +37,12 @@ from minires.flow.passes import (
 )
 from minires.flow.untouched import untouched
 from minires.models import twin
+from minires.nn.devices import device_of_model
 from minires.optim import Optimizer
 from minires.result import Result
 from minires.rng import check_seed
-from minires.train import errors, fit
-from minires.train.metrics import device_of_model
+from minires.train import fit
+from minires.train.metrics import loss_and_errors
 from minires.train.recipes import Recipe
 
 __all__ = ["Dial", "DialReading", "dial"]
@@ -291,8 +293,10 @@ def _over(net: nn.Module, arrays: Arrays, batch_size: int, loss: Loss) -> tuple[
         batch_size = min(batch_size, max(1, len(arrays[1])))
         for x, y in DataLoader(arrays, batch_size, device=device_of_model(net)):
             output = net(x)
-            total += float(nn.total_loss(loss, output, y)) * len(y)
-            wrong += errors(nn.main_output(output), y)
+            batch_loss = nn.total_loss(loss, output, y)
+            value, batch_wrong = loss_and_errors(batch_loss, nn.main_output(output), y)
+            total += value * len(y)
+            wrong += batch_wrong
             images += len(y)
     return total / images, 100.0 * wrong / images
 
@@ -317,7 +321,7 @@ def _parts(data: Any) -> tuple[Arrays, Arrays | None]:
     if isinstance(data, Dataset):
         return data.train, data.test
     if isinstance(data, tuple | list) and len(data) == 2:
-        return (data[0], data[1]), None
+        return (as_numpy(data[0]), as_numpy(data[1])), None
     raise UsageError(
         f"dial: data must be a pair (images, labels) or a Dataset, not a {type(data).__name__}."
     )

@@ -23,7 +23,7 @@ import numpy as np
 
 from minires import nn
 from minires.autograd import Tensor
-from minires.device import array_module, to_device, to_numpy
+from minires.device import to_device, to_numpy, zeros_like
 from minires.errors import UsageError
 from minires.flow.passes import block_names, check_is_model, norm
 from minires.functional.shape import alias
@@ -157,7 +157,7 @@ def _changed(grad: Tensor, factor: float, noise: float, key: tuple[int, int]) ->
     """factor * grad + noise * rms(grad) * n."""
     array = grad.data
     # Not a product with zero: what is not finite is cut as well.
-    after = grad * factor if factor else Tensor(array_module(array).zeros_like(array))
+    after = grad * factor if factor else Tensor(zeros_like(array))
     if not noise:
         return after
     rms = norm(to_numpy(array)) / max(float(array.size), 1.0) ** 0.5

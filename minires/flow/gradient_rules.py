@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from minires.autograd import Leaf, Node, Tensor
+from minires.device import to_numpy
 from minires.flow.finding import ERROR, INFORMATION, LOSS, WARNING, Finding, Seen, joined, owner
 from minires.flow.graph import ancestors, reaches
 from minires.flow.watched_pass import Call, is_finite
@@ -182,7 +183,7 @@ def _cause_of_zero(seen: Seen, start: Node) -> tuple[str, str, str, str]:
     for weight in map(_leaf, consumer.parents):
         if weight is not start and weight in names:
             name, parameter = names[weight]
-            if not name.endswith("bias") and not parameter.data.any():
+            if not name.endswith("bias") and not to_numpy(parameter.data).any():
                 text = f"{name} is zero everywhere, so nothing passes back through it yet"
                 mend = "Right for a zero-initialised branch: the first step of training ends it."
                 return owner(name), INFORMATION, text, mend

@@ -20,12 +20,13 @@ import numpy as np
 import minires.functional as F
 from minires import nn
 from minires.autograd import Tensor, grad
-from minires.device import Array, array_module, to_numpy
+from minires.device import Array, array_like, to_numpy
 from minires.errors import ContractError, UsageError
 from minires.flow.lanczos import lanczos
-from minires.flow.passes import Loss, as_tensor, check_given, finite, loss_of, mode_of, norm
+from minires.flow.passes import Loss, check_given, finite, loss_of, mode_of, norm
 from minires.flow.untouched import untouched
 from minires.kernels.checks import number, whole
+from minires.nn.devices import batch_for
 from minires.result import Result
 
 __all__ = ["HessianEigenvalue", "hessian_eigenvalue"]
@@ -144,7 +145,7 @@ def hessian_eigenvalue(
             "step, and a tolerance that is not negative."
         )
     draw = np.random.default_rng(whole(seed, "hessian_eigenvalue: seed"))
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = batch_for(model, x, target)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ContractError(
@@ -202,5 +203,4 @@ def _times(
 
 def _like(values: np.ndarray, tensor: Tensor) -> Array:
     """``values`` in the shape, type and place of a tensor."""
-    xp = array_module(tensor._data)
-    return xp.asarray(values, dtype=tensor.dtype).reshape(tensor.shape)
+    return array_like(values.reshape(tensor.shape), tensor._data, tensor.dtype)

@@ -31,7 +31,6 @@ from minires.autograd import Handle, Tensor, enable_grad, no_grad
 from minires.errors import ContractError, UsageError
 from minires.flow.passes import (
     Bare,
-    as_tensor,
     check_is_model,
     check_ran,
     finite,
@@ -42,6 +41,7 @@ from minires.flow.passes import (
 from minires.flow.singular import Part, Pick, SingularValues, all_values, largest_values
 from minires.flow.untouched import untouched
 from minires.kernels.checks import whole
+from minires.nn.devices import batch_for
 from minires.nn.modes import evaluating
 from minires.result import Result
 
@@ -215,7 +215,7 @@ def jacobian_lens(
     ('exact', (2, 32), True)
     """
     check_is_model("jacobian_lens", model)
-    x = as_tensor(x)
+    (x,) = batch_for(model, x)
     _check_settings(x, method, top, steps)
     draw = np.random.default_rng(whole(seed, "jacobian_lens: seed"))
     n = len(x._data)

@@ -24,11 +24,10 @@ import numpy as np
 import minires.functional as F
 from minires import nn
 from minires.autograd import Tensor, guard, no_grad
-from minires.device import array_module, to_numpy
+from minires.device import array_like, to_numpy
 from minires.errors import ContractError, UsageError
 from minires.flow.passes import (
     Loss,
-    as_tensor,
     check_given,
     finite,
     gradients,
@@ -37,6 +36,7 @@ from minires.flow.passes import (
 )
 from minires.flow.untouched import untouched
 from minires.kernels.checks import number, whole
+from minires.nn.devices import batch_for
 from minires.result import Result
 
 __all__ = ["Landscape", "landscape"]
@@ -221,7 +221,7 @@ def landscape(
     if dimensions not in (1, 2):
         raise UsageError(f"landscape: draws 1 or 2 dimensions, not {dimensions!r}.")
     draw = np.random.default_rng(whole(seed, "landscape: seed"))
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = batch_for(model, x, target)
     parameters = [p for p in model.parameters() if p.requires_grad]
     directions = [_filter_normalised(parameters, draw) for _ in range(dimensions)]
     if not any(d is not None for d in directions[0]):
@@ -289,7 +289,7 @@ def _move(
         step = sum(a * d for a, d in zip(place, along, strict=True) if d is not None)
         if isinstance(step, np.ndarray):
             with guard.writable(parameter._data) as weight:
-                weight[...] = weight + array_module(weight).asarray(step)
+                weight[...] = weight + array_like(step, weight)
 
 
 def _slopes(

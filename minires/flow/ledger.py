@@ -32,7 +32,6 @@ from minires.flow.passes import (
     Fork,
     Forks,
     Loss,
-    as_tensor,
     check_given,
     check_ran,
     check_reached,
@@ -44,6 +43,7 @@ from minires.flow.passes import (
     norm,
 )
 from minires.flow.untouched import untouched
+from minires.nn.devices import batch_for
 from minires.result import Result
 
 __all__ = ["Ledger", "LedgerEntry", "ledger"]
@@ -205,7 +205,7 @@ def ledger(model: nn.Module, x: Any, target: Any = None, loss: Loss = F.cross_en
     (['layer1.0', 'layer2.0', 'layer3.0'], True)
     """
     check_given("ledger", model, target)
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = batch_for(model, x, target)
 
     apart = Forks()
     with untouched(model):

@@ -19,7 +19,6 @@ from minires.device import to_numpy
 from minires.flow.edges import Blocks, Edge, Lesion, LesionObserver, checked_lesion, normal
 from minires.flow.passes import (
     Loss,
-    as_tensor,
     check_given,
     check_ran,
     check_reached,
@@ -31,6 +30,7 @@ from minires.flow.passes import (
     norm,
 )
 from minires.flow.untouched import untouched
+from minires.nn.devices import batch_for
 from minires.result import Result
 
 __all__ = ["BackwardLesion", "Change", "LesionEntry", "backward_lesion"]
@@ -215,7 +215,7 @@ def backward_lesion(
     ([False, False, True], True)
     """
     check_given("backward_lesion", model, target)
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = batch_for(model, x, target)
     lesion = checked_lesion("backward_lesion", model, blocks, skip, branch, noise, seed)
     weights = [p for p in model.parameters() if p.requires_grad]
     intact, other = (

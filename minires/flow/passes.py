@@ -15,7 +15,7 @@ import numpy as np
 
 from minires import nn
 from minires.autograd import Node, Tensor, enable_grad, grad
-from minires.device import array_module, to_numpy
+from minires.device import as_array, to_numpy, zeros_like
 from minires.errors import ContractError, DTypeError, ShapeError, describe
 from minires.functional.shape import alias
 
@@ -24,7 +24,7 @@ __all__ = [
     "Fork",
     "Forks",
     "Loss",
-    "as_tensor",
+    "as_numpy",
     "block_names",
     "check_given",
     "check_is_model",
@@ -165,9 +165,9 @@ def check_reached(
             )
 
 
-def as_tensor(value: Any) -> Tensor:
-    """The tensor itself, or an array as one."""
-    return value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+def as_numpy(value: Any) -> np.ndarray:
+    """The numbers of a tensor or an array, copied from the GPU if they are there."""
+    return to_numpy(value._data if isinstance(value, Tensor) else as_array(value))
 
 
 def block_names(model: nn.Module) -> dict[int, str]:
@@ -255,8 +255,7 @@ def gradients(value: Tensor, tensors: Sequence[Tensor], retain_graph: bool = Fal
     """d value / d tensor for each; zeros where the value does not depend on it."""
     found = grad(value, tensors, retain_graph=retain_graph, allow_unused=True)
     return [
-        Tensor(array_module(t.data).zeros_like(t.data)) if g is None else g
-        for t, g in zip(tensors, found, strict=True)
+        Tensor(zeros_like(t.data)) if g is None else g for t, g in zip(tensors, found, strict=True)
     ]
 
 

@@ -24,7 +24,6 @@ from minires.flow.passes import (
     Fork,
     Forks,
     Loss,
-    as_tensor,
     check_given,
     check_ran,
     check_reached,
@@ -36,6 +35,7 @@ from minires.flow.passes import (
 )
 from minires.flow.spectrum import middle_half, path_counts, place_of
 from minires.flow.untouched import untouched
+from minires.nn.devices import batch_for
 from minires.result import Result
 
 __all__ = ["PathSample", "sample_paths"]
@@ -180,7 +180,7 @@ def sample_paths(
         raise UsageError(f"sample_paths: samples must be at least 1, got {samples!r}.")
     if lengths is not None and not len(lengths):
         raise UsageError("sample_paths: lengths is empty; leave it out for all that exist.")
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = batch_for(model, x, target)
 
     def run() -> tuple[Tensor, list[Fork]]:
         apart = Forks()

@@ -23,6 +23,7 @@ from minires.autograd import Tensor
 from minires.errors import UsageError
 from minires.flow.passes import (
     Loss,
+    as_numpy,
     check_given,
     check_loss,
     check_ran,
@@ -345,7 +346,7 @@ def _sizes(name: str, asked: int | Iterable[int] | None, blocks: int, most: floa
 
 def _pair(arrays: Any) -> tuple[Any, Any]:
     if isinstance(arrays, tuple | list) and len(arrays) == 2:
-        return arrays[0], arrays[1]
+        return as_numpy(arrays[0]), as_numpy(arrays[1])
     raise UsageError(
         f"forward_lesion: takes the pair (images, labels), not a {type(arrays).__name__}; of a "
         "data set give one part, data.test or data.train."

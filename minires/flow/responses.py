@@ -25,9 +25,10 @@ from minires import nn
 from minires.autograd import Tensor
 from minires.device import to_numpy
 from minires.errors import ContractError, UsageError
-from minires.flow.passes import Loss, as_tensor, check_given, distance, gradients, loss_of, norm
+from minires.flow.passes import Loss, check_given, distance, gradients, loss_of, norm
 from minires.flow.untouched import untouched
 from minires.flow.watch import Response, Watch, weights_of
+from minires.nn.devices import batch_for
 from minires.optim import Optimizer
 from minires.result import Result
 
@@ -198,7 +199,7 @@ def signal(
     """
     check_given("signal", model, target)
     rate = _rates(lr, optimizer)
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = batch_for(model, x, target)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     watch = Watch(model)

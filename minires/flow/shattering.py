@@ -21,10 +21,11 @@ import numpy as np
 
 from minires import nn
 from minires.autograd import Tensor, enable_grad, no_grad
-from minires.device import array_module, to_numpy
+from minires.device import to_device, to_numpy, using_device_of
 from minires.errors import ContractError, ShapeError, UsageError, describe
-from minires.flow.passes import as_tensor, finite, gradients, naming_batch
+from minires.flow.passes import as_numpy, finite, gradients, naming_batch
 from minires.flow.untouched import untouched
+from minires.nn.devices import batch_for, device_of_model
 from minires.result import Result
 from minires.rng import check_seed
 
@@ -180,7 +181,7 @@ def shattering(
         )
     seed = check_seed(seed, "shattering")
     _check_counts(points, outputs)
-    batch = as_tensor(x)
+    (batch,) = batch_for(model, x)
     start, end = _ends(batch, start, end)
     batch = batch.detach().to("float64")
     direction = end - start
@@ -244,7 +245,8 @@ def hold_statistics(model: nn.Module, x: Tensor) -> str:
     def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         x = inputs[0].data
         others = (0, *range(2, x.ndim))
-        found[id(module)] = x.mean(axis=others), x.var(axis=others)
+        with using_device_of(x):
+            found[id(module)] = x.mean(axis=others), x.var(axis=others)
 
     model.eval()
     for module in moving:
@@ -314,7 +316,7 @@ def _ends(batch: Tensor, start: Any, end: Any) -> tuple[np.ndarray, np.ndarray]:
         )
     ends = []
     for name, given, default in (("start", start, batch[0]), ("end", end, batch[1])):
-        place = to_numpy(as_tensor(default if given is None else given).data).astype(np.float64)
+        place = as_numpy(default if given is None else given).astype(np.float64)
         if place.shape != tuple(batch.shape[1:]):
             raise ShapeError(
                 f"shattering: {name} must be one sample, of the shape of those in x.\n"
@@ -342,9 +344,7 @@ def _output_shape(model: nn.Module, sample: np.ndarray) -> tuple[int, ...]:
 
 def _tensor(model: nn.Module, array: np.ndarray, requires_grad: bool = False) -> Tensor:
     """The array on the device of the model."""
-    first = next(model.parameters(), None)
-    xp = np if first is None else array_module(first.data)
-    return Tensor(xp.asarray(array), requires_grad=requires_grad)
+    return Tensor(to_device(array, device_of_model(model)), requires_grad=requires_grad)
 
 
 def _input_gradients(model: nn.Module, line: np.ndarray, readouts: np.ndarray) -> np.ndarray:

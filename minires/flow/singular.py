@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd import Tensor, grad
-from minires.device import Array, array_module, to_numpy
+from minires.device import Array, array_like, to_numpy, using_device_of, zeros_like
 from minires.flow.lanczos import lanczos
 from minires.flow.passes import distance, finite
 from minires.kernels.parallel import one_blas_thread
@@ -138,7 +138,12 @@ def all_values(part: Part, n: int, draw: np.random.Generator) -> list[SingularVa
 def _dense(part: Part, i: int, n_out: int) -> list[np.ndarray]:
     """The Jacobians (n_out, n_in) of sample i, a row by each of its copies in the batch."""
     copies = min(_COPIES, n_out)
-    inputs, output = part(lambda batch: batch[i : i + 1].repeat(copies, axis=0))
+
+    def repeated(batch: Array) -> Array:
+        with using_device_of(batch):
+            return batch[i : i + 1].repeat(copies, axis=0)
+
+    inputs, output = part(repeated)
     chunks = [
         _pulled(output, inputs, np.eye(copies, n_out, start))  # copy r singles out start + r
         for start in range(0, n_out, copies)
@@ -197,7 +202,7 @@ class Linear:
     def __init__(self, inputs: list[Tensor], output: Tensor, n: int):
         self.inputs, self.output, self.n = inputs, output, n
         self.n_in, self.n_out = [x.numel() // n for x in inputs], output.numel() // n
-        self.w = Tensor(array_module(output._data).zeros_like(output._data), requires_grad=True)
+        self.w = Tensor(zeros_like(output._data), requires_grad=True)
         self.back: Sequence[Tensor | None] = [None] * len(inputs)
         if output.requires_grad:
             self.back = grad(output, inputs, self.w, create_graph=True, allow_unused=True)
@@ -218,8 +223,7 @@ def _pulled(
     n = len(cotangent)
     found: Sequence[Tensor | None] = [None] * len(inputs)
     if output is not None and output.requires_grad:
-        given = array_module(output._data).asarray(cotangent, dtype=output.dtype)
-        given = given.reshape(output.shape)
+        given = array_like(cotangent.reshape(output.shape), output._data, output.dtype)
         found = grad(output, inputs, given, retain_graph=True, allow_unused=True)
     return [
         np.zeros((n, x.numel() // n)) if g is None else to_numpy(g._data).reshape(n, -1)

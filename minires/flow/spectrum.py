@@ -34,7 +34,6 @@ from minires.flow.passes import (
     Fork,
     Forks,
     Loss,
-    as_tensor,
     check_given,
     check_ran,
     check_reached,
@@ -44,6 +43,7 @@ from minires.flow.passes import (
     norm,
 )
 from minires.flow.untouched import untouched
+from minires.nn.devices import batch_for
 from minires.result import Result
 
 __all__ = ["BlockSpectrum", "PathSpectrum", "path_counts", "path_spectrum", "place_of"]
@@ -238,7 +238,7 @@ def path_spectrum(
     ((1, 6, 15, 20, 15, 6, 1), True)
     """
     check_given("path_spectrum", model, target)
-    x, target = as_tensor(x), as_tensor(target)
+    x, target = batch_for(model, x, target)
 
     bare = Bare()
     with untouched(model):

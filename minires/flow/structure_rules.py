@@ -11,7 +11,7 @@ import numpy as np
 
 from minires import nn
 from minires.autograd import Leaf, Node, Tensor
-from minires.device import array_module, to_numpy
+from minires.device import array_module, device_of, to_numpy, using_device_of
 from minires.flow.finding import ERROR, INFORMATION, WARNING, Finding, Seen, joined, owner
 from minires.flow.gradient_rules import cut_off
 from minires.flow.graph import reaches
@@ -83,6 +83,9 @@ def shared_gradients(seen: Seen) -> Iterator[Finding]:
 
 def _overlaps(arrays: Iterable[tuple[str, str, Any]]) -> list[Finding]:
     mend = "Give each its own copy: array.copy(); to tie weights, assign one Parameter twice."
+    by_device: dict[str, list[tuple[str, str, Any]]] = {}
+    for named in arrays:
+        by_device.setdefault(device_of(named[2]), []).append(named)
     return [
         Finding(
             owner(other),
@@ -93,10 +96,19 @@ def _overlaps(arrays: Iterable[tuple[str, str, Any]]) -> list[Finding]:
             mend,
             tuple(dict.fromkeys((name, other))),
         )
-        for (name, what, one), (other, other_what, two) in combinations(arrays, 2)
-        if array_module(one).may_share_memory(one, two)
-        and array_module(one).shares_memory(one, two)
+        for pairs in (combinations(there, 2) for there in by_device.values())
+        for (name, what, one), (other, other_what, two) in pairs
+        if _share_memory(one, two)
     ]
+
+
+def _share_memory(one: Any, two: Any) -> bool:
+    """Whether two arrays of one device do."""
+    xp = array_module(one)
+    if not xp.may_share_memory(one, two):  # quick, and nearly always the answer
+        return False
+    with using_device_of(one):
+        return bool(xp.shares_memory(one, two))
 
 
 def growth(seen: Seen) -> Iterator[Finding]:
@@ -164,7 +176,9 @@ def constant_channel(seen: Seen) -> Iterator[Finding]:
 
 
 def _zero_weights(model: nn.Module) -> bool:
-    return any(not p.data.any() for n, p in model.named_parameters() if not n.endswith("bias"))
+    return any(
+        not to_numpy(p.data).any() for n, p in model.named_parameters() if not n.endswith("bias")
+    )
 
 
 def contract(seen: Seen) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from minires import nn
 from minires.autograd import Handle, Leaf, Node, Tensor, is_grad_enabled
-from minires.device import array_module, is_array, to_numpy
+from minires.device import is_array, to_numpy
 from minires.flow.graph import ancestors, consumers_of, tensors_in
 from minires.flow.passes import Fork, Forks
 
@@ -184,7 +184,7 @@ class Graph:
     def _arrived(self, node: Node, grad: Tensor) -> None:
         self.visits[node] += 1
         self.latest = node
-        if not grad.data.any():
+        if not to_numpy(grad.data).any():
             self.zero.add(node)
         if self.first_bad is None and not is_finite(grad):
             self.first_bad = node
@@ -219,7 +219,7 @@ def kept_outside(model: nn.Module) -> dict[str, nn.Module | Tensor]:
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether all numbers are."""
-    return bool(array_module(tensor.data).isfinite(tensor.data).all())
+    return bool(np.isfinite(to_numpy(tensor.data)).all())
 
 
 def _inside(value: Any, place: str, depth: int) -> Iterator[tuple[str, nn.Module | Tensor]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import minires.functional as F
 from minires import nn, rng
 from minires.autograd import Tensor, no_grad
+from minires.device import to_numpy
 from minires.models.twins import twin
+from minires.nn.devices import batch_for
 
 __all__ = ["Deepening", "deepening"]
 
@@ -58,7 +58,7 @@ def deepening(model: Any, deeper: Any, x: Any, target: Any) -> Deepening:
     >>> found.depths, found.evaluation < 1e-5, found.training < 1e-3
     ((8, 14), True, True)
     """
-    x, target = (t if isinstance(t, Tensor) else Tensor(np.asarray(t)) for t in (x, target))
+    x, target = batch_for(model, x, target)
     numbers: dict[str, Any] = {}
     for mode in ("evaluation", "training"):
         (one, loss), (other, deeper_loss) = (
@@ -76,4 +76,4 @@ def _outcome(network: Any, training: bool, x: Tensor, target: Tensor) -> tuple[A
         output = twin(network, 1.0).train(training)(x)
         loss = nn.total_loss(F.cross_entropy, output, target)
     rng.set_state(state)
-    return nn.main_output(output).data, float(loss)
+    return to_numpy(nn.main_output(output).data), float(loss)

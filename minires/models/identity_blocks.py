@@ -10,13 +10,14 @@ import numpy as np
 
 from minires import nn, rng
 from minires.autograd import Tensor, guard, no_grad
-from minires.device import array_module
+from minires.device import to_numpy, using_device_of
 from minires.errors import ContractError, UsageError
 from minires.models.block_options import BlockOptions
 from minires.models.blocks import make_stage
 from minires.models.resnet import ResNet, draw_weights, out_channels
 from minires.models.stack import Stack, StackBlock
 from minires.models.twins import twin
+from minires.nn.devices import batch_for
 
 __all__ = ["Plan", "Statistics", "check_can_deepen", "identity_block", "statistics_of"]
 
@@ -209,7 +210,7 @@ def _on_the_way(block: Any, options: BlockOptions) -> Iterator[nn.Module]:
 def _make_neutral(layer: nn.BatchNorm2d, statistics: Statistics) -> None:
     """(x - mean) / sqrt(var + eps) * gamma + beta = x."""
     mean, var = statistics
-    gamma = array_module(var).sqrt(var + layer.eps)
+    gamma = np.sqrt(var + layer.eps)
     tensors: tuple[Any, ...] = layer.running_mean, layer.running_var, layer.weight, layer.bias
     for tensor, value in zip(tensors, (mean, var, gamma, mean), strict=True):
         with guard.writable(tensor._data) as data:
@@ -232,25 +233,25 @@ def statistics_of(model: Any, data: Any) -> list[Statistics | None]:
 
         def note(module: nn.Module, inputs: Any, out: Any, notes: Any = notes) -> None:
             x = out.data
-            mean, var = (f(axis=(0, 2, 3), dtype=np.float64) for f in (x.mean, x.var))
-            notes.append((len(x), mean, var))
+            with using_device_of(x):
+                mean, var = (f(axis=(0, 2, 3), dtype=np.float64) for f in (x.mean, x.var))
+            notes.append((len(x), to_numpy(mean), to_numpy(var)))
 
         stage.register_forward_hook(note)
     state = rng.get_state()
     with no_grad():
         for batch in _batches(data):
-            watched(batch)
+            watched(*batch_for(model, batch))
     rng.set_state(state)
     if not seen[0]:
         raise UsageError("deepen: data has no batches to measure statistics on.")
     return [_mean_of(notes) for notes in seen]
 
 
-def _batches(data: Any) -> Iterable[Tensor]:
+def _batches(data: Any) -> Iterable[Any]:
     """The images, batch by batch."""
     for batch in (data,) if isinstance(data, Tensor | np.ndarray | tuple) else data:
-        images = batch[0] if isinstance(batch, list | tuple) else batch
-        yield images if isinstance(images, Tensor) else Tensor(images)
+        yield batch[0] if isinstance(batch, list | tuple) else batch
 
 
 def _mean_of(notes: Sequence[tuple[int, Any, Any]]) -> Statistics:

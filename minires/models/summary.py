@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from minires import nn
-from minires.autograd import Tensor, no_grad
+from minires.autograd import no_grad
+from minires.nn.devices import batch_for
 from minires.nn.modes import evaluating
 from minires.table import format_table, html_table
 
@@ -110,7 +111,7 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> Summary:
     handles = [module.register_forward_hook(note) for module in names]
     try:
         with evaluating(model), no_grad():
-            model(Tensor(np.zeros(shape, _dtype_of(model))))
+            model(*batch_for(model, np.zeros(shape, _dtype_of(model))))
     finally:
         for handle in handles:
             handle.remove()

@@ -18,7 +18,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from minires.autograd.tensor import Handle, Tensor
-from minires.device import array_module
+from minires.device import zeros_like
 from minires.errors import ContractError, GraphError, ShapeError, UsageError
 from minires.functional.shape import alias, cat, reshape
 
@@ -142,7 +142,7 @@ class BackwardHooks:
                     "in the shape it came in."
                 )
         filled = [
-            Tensor(array_module(old.data).zeros_like(old.data)) if new is None else new
+            Tensor(zeros_like(old.data)) if new is None else new
             for new, old in zip(changed, grads, strict=True)
         ]
         return filled[0] if len(filled) == 1 else cat([reshape(x, -1) for x in filled])

@@ -214,7 +214,8 @@ class BatchNorm2d(Module):
             raise ShapeError(f"BatchNorm2d: input must be (N, C, H, W).\n  {describe(input=input)}")
         count, momentum = self.num_batches_tracked, self.momentum
         if momentum is None:  # the mean of 1/n over n batches
-            momentum = 0.0 if count is None else 1.0 / (count.item() + 1)
+            counts = self.training and count is not None
+            momentum = 1.0 / (count.item() + 1) if counts else 0.0
         out = F.batch_norm(
             input,
             self.running_mean,

@@ -20,6 +20,7 @@ from minires.device import (
     is_array,
     names_device,
     to_device,
+    using_device_of,
 )
 from minires.errors import DTypeError, MiniresError, ShapeError, StateError
 from minires.nn.hooks import BackwardHooks, Hooked
@@ -360,7 +361,8 @@ class Module(Hooked):
         def convert(array: Any) -> Any:
             if is_device:
                 return to_device(array, device_or_dtype)
-            return array.astype(dtype) if array.dtype.kind == "f" else array
+            with using_device_of(array):
+                return array.astype(dtype) if array.dtype.kind == "f" else array
 
         for tensor in [*self.parameters(), *self.buffers()]:
             grad = tensor.grad

@@ -20,7 +20,7 @@ from typing import Any
 import minires.functional as F
 from minires import rng
 from minires.autograd.tensor import Tensor
-from minires.device import array_module, is_array
+from minires.device import is_array, zeros_like
 from minires.errors import ContractError, ShapeError, UsageError
 from minires.functional.activation import AddReLU
 from minires.nn.module import Module
@@ -220,7 +220,7 @@ def _join(
     """What the observer makes of the two terms; a dropped branch, None, is shown to it as zeros."""
     if branch is not None:
         return observer.join(block, skip, branch)
-    nothing = Tensor(array_module(skip.data).zeros_like(skip.data))
+    nothing = Tensor(zeros_like(skip.data))
     skip, branch = observer.join(block, skip, nothing)
     return skip, None if branch is nothing and skip is not None else branch
 

@@ -13,6 +13,7 @@ from minires.autograd import Tensor, no_grad
 from minires.data import DataLoader
 from minires.device import Array, array_module, to_numpy, using_device_of
 from minires.errors import ShapeError
+from minires.nn.devices import device_of_model
 from minires.nn.modes import evaluating
 
 __all__ = ["Evaluation", "device_of_model", "errors", "evaluate", "loss_and_errors"]
@@ -25,15 +26,6 @@ class Evaluation(NamedTuple):
 
     loss: float
     error: float
-
-
-def device_of_model(model: nn.Module) -> str:
-    """Where its first parameter is; 'cpu' if it has none.
-
-    >>> device_of_model(nn.Linear(2, 3))
-    'cpu'
-    """
-    return next((parameter.device for parameter in model.parameters()), "cpu")
 
 
 def errors(output: Tensor, target: Tensor) -> int:

@@ -13,6 +13,7 @@ import minires as mr
 import minires.functional as F
 from minires import kernels, nn, rng
 from minires.autograd import guard
+from minires.device import to_numpy
 from minires.flow import ledger, untouched
 
 
@@ -52,15 +53,15 @@ def picture(model: nn.Module) -> dict[str, Any]:
         shown[name] = {
             "tensor": tensor,
             "array": id(tensor.data),
-            "values": tensor.data.tobytes(),
+            "values": to_numpy(tensor.data).tobytes(),
             "dtype": tensor.dtype,
-            "writable": tensor.data.flags.writeable,
+            "writable": getattr(tensor.data.flags, "writeable", None),  # CuPy has none
             "node": node,
             "node size": None if node is None else (node.shape, node.dtype),
             "tensor hooks": None if node is None else dict(node.hooks or {}),
             "grad": grad,
             "grad array": None if grad is None else id(grad.data),
-            "grad values": None if grad is None else grad.data.tobytes(),
+            "grad values": None if grad is None else to_numpy(grad.data).tobytes(),
         }
     for name, module in model.named_modules():
         shown[f"module {name}"] = {
