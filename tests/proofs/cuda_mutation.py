@@ -100,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stages_for,
         ("*.cu", "*.cuh"),
         mutants_of,
+        # Of these few and blunt changes one in sixteen changes nothing: the alignment of an array
+        # that is fresh, a bound that other bounds keep.  cuda_survivors.toml explains each.
+        wanted=0.9,
     )
     return mutation.main(["--all", "--survivors", str(SURVIVORS), *given], project)
 

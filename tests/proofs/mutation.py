@@ -33,7 +33,6 @@ from tests.proofs.mutation_run import Bench, Finished, Project, Task, warm_up
 __all__ = ["Report", "explanations", "main", "minires_project"]
 
 SURVIVORS = Path(__file__).with_name("survivors.toml")
-WANTED = 0.95  # of the mutants, to be killed
 
 Key = tuple[str, str, str, str, int]
 
@@ -61,6 +60,7 @@ class Report:
     """What is known so far, and how it is printed."""
 
     explained: dict[Key, str]
+    wanted: float = 0.95
     results: list[tuple[Mutant, Finished]] = field(default_factory=list)
 
     def add(self, mutant: Mutant, finished: Finished) -> None:
@@ -81,7 +81,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        return bool(self.results) and self.share >= WANTED and not self.unexplained
+        return bool(self.results) and self.share >= self.wanted and not self.unexplained
 
     def table(self) -> str:
         head = ("file", "mutants", "killed", "survived", "timeouts", "seconds")
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         with bench:
             if not _unchanged_passes(bench, project, chosen):
                 return 2
-            return _judge(bench, project, chosen, Report(explained), given, sources)
+            return _judge(bench, project, chosen, Report(explained, project.wanted), given, sources)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -52,6 +52,7 @@ class Project:
     stages_for: Callable[[str], list[Stage]]
     patterns: tuple[str, ...] = ("*.py",)  # of their names
     mutants_of: Callable[[str, str], list[Mutant]] = mutants_of
+    wanted: float = 0.95  # the share of the mutants that must be killed
 
     def sources(self) -> dict[str, str]:
         """The text of each source file, by its path from the root."""
