@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from minires import kernels
-from minires.exercises.checking import Wrong, call, close, diagnosed, exercise, numbers
+from minires.exercises.checking import (
+    Wrong,
+    call,
+    close,
+    diagnosed,
+    exercise,
+    explanation,
+    numbers,
+    two,
+)
 
 __all__ = ["fold", "grad_x", "parameter_gradients", "running_variance", "statistics"]
 
@@ -31,7 +40,7 @@ def statistics(attempt: Any) -> str:
         C = shape[1]
         spread = rng.uniform(0.5, 2.0, (1, C, 1, 1))
         x = rng.uniform(1.0, 2.0, (1, C, 1, 1)) + spread * rng.standard_normal(shape)
-        means, variances = _two(call(attempt, x), "(mean, var)")
+        means, variances = two(call(attempt, x), "(mean, var)")
         means, variances = (_squeezed(one, C) for one in (means, variances))
         mean, var = kernels.batch_norm_stats(x)
         wrong_means = [
@@ -69,8 +78,8 @@ def statistics(attempt: Any) -> str:
             (x.var((2, 3)), "This is one variance for each image."),
         ]
         what = f"for x {shape}: "
-        close(means, mean, f"{what}mean", rtol=_RTOL, why=_why(means, wrong_means))
-        close(variances, var, f"{what}var", rtol=_RTOL, why=_why(variances, wrong_variances))
+        close(means, mean, f"{what}mean", rtol=_RTOL, why=explanation(means, wrong_means))
+        close(variances, var, f"{what}var", rtol=_RTOL, why=explanation(variances, wrong_variances))
     return "The same numbers as mr.kernels.batch_norm_stats."
 
 
@@ -88,7 +97,7 @@ def parameter_gradients(attempt: Any) -> str:
     rng = np.random.default_rng(42)
     grad_out, x_hat = rng.standard_normal((2, 4, 3, 2, 2))
     for found, name in zip(
-        _two(call(attempt, grad_out, x_hat), "(grad_weight, grad_bias)"),
+        two(call(attempt, grad_out, x_hat), "(grad_weight, grad_bias)"),
         ("grad_weight", "grad_bias"),
         strict=True,
     ):
@@ -98,7 +107,7 @@ def parameter_gradients(attempt: Any) -> str:
         mean, var = kernels.batch_norm_stats(x)
         grad_x, _, _ = kernels.batch_norm_grad(grad_out, x, mean, var, weight, eps=eps)
         x_hat = kernels.batch_norm(x, mean, var, eps=eps)
-        pair = _two(call(attempt, grad_out, x_hat), "(grad_weight, grad_bias)")
+        pair = two(call(attempt, grad_out, x_hat), "(grad_weight, grad_bias)")
         return (grad_x, *(_squeezed(found, len(weight)) for found in pair))
 
     diagnosed(_forward, backward, "batch_norm")
@@ -179,7 +188,7 @@ def running_variance(attempt: Any) -> str:
                 "The standard deviation is averaged in; it should be the variance.",
             ),
         ]
-        close(found, right, what, rtol=_RTOL, why=_why(found, wrong))
+        close(found, right, what, rtol=_RTOL, why=explanation(found, wrong))
     return "The same numbers as in BatchNorm2d.running_var."
 
 
@@ -202,7 +211,7 @@ def fold(attempt: Any) -> str:
         gamma, beta, mean = rng.standard_normal((3, C_out))
         var = rng.uniform(0.2, 3.0, C_out)
         what = f"for weight {weight.shape} and eps {eps}: the folded"
-        found_weight, found_bias = _two(
+        found_weight, found_bias = two(
             call(attempt, weight, bias, gamma, beta, mean, var, eps), "(weight, bias)"
         )
         scale = gamma / np.sqrt(var + eps)
@@ -242,27 +251,15 @@ def fold(attempt: Any) -> str:
         ]
         found_weight = numbers(found_weight, f"{what} weight")
         found_bias = numbers(found_bias, f"{what} bias")
-        why = _why(found_weight, wrong_weights)
+        why = explanation(found_weight, wrong_weights)
         close(found_weight, right_weight, f"{what} weight", rtol=_RTOL, why=why)
-        why = _why(found_bias, wrong_biases)
+        why = explanation(found_bias, wrong_biases)
         close(_squeezed(found_bias, C_out), right_bias, f"{what} bias", rtol=_RTOL, why=why)
     return "One convolution gives the numbers of the two layers."
 
 
 def _forward(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     return kernels.batch_norm(x, *kernels.batch_norm_stats(x), weight, bias, eps=eps)
-
-
-def _two(result: Any, what: str) -> tuple[Any, Any]:
-    if not isinstance(result, (tuple, list)) or len(result) != 2:
-        got = type(result).__name__
-        if isinstance(result, (tuple, list)):
-            got = f"{got} of length {len(result)}"
-        raise Wrong(f"Return a pair {what}, not a {got}.")
-    for part in result:
-        if part is None or part is Ellipsis:
-            raise NotImplementedError(f"One of the pair {what} is not there yet.")
-    return result[0], result[1]
 
 
 def _squeezed(value: Any, C: int) -> np.ndarray:
@@ -277,13 +274,3 @@ def _per_channel(found: np.ndarray, C: int, name: str) -> None:
             f"{name} should have one number a channel, ({C},), but has the shape {found.shape}.\n"
             "Sum over everything that shares the number: the images and the places."
         )
-
-
-def _why(found: np.ndarray, wrong: list[tuple[Any, str]]) -> str:
-    """What a known mistake overlooks that gives just these numbers; '' if none does."""
-    for given, why in wrong:
-        expected = np.asarray(given)
-        allowed = _RTOL * np.abs(expected).max()
-        if found.shape == expected.shape and np.allclose(found, expected, 0.0, allowed):
-            return why
-    return ""

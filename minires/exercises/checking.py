@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,19 @@ from minires.device import to_numpy
 from minires.exercises.verdict import NOT_YET, PASSED, WRONG, Verdict
 from minires.rng import get_state, set_state
 
-__all__ = ["NotYet", "Wrong", "call", "choose", "close", "diagnosed", "exercise", "numbers"]
+__all__ = [
+    "NotYet",
+    "Wrong",
+    "call",
+    "choose",
+    "close",
+    "diagnosed",
+    "exercise",
+    "explanation",
+    "numbers",
+    "one_number",
+    "two",
+]
 
 
 class NotYet(Exception):
@@ -102,6 +114,42 @@ def numbers(value: Any, what: str) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise Wrong(f"{what} should hold numbers, but is {_short(value)}.")
     return array
+
+
+def one_number(value: Any, what: str) -> float:
+    """``value`` as a number, if it is a single one."""
+    array = numbers(value, what)
+    if array.size != 1:
+        raise Wrong(f"{what} should be one number, but has the shape {array.shape}.")
+    return float(array.reshape(()))
+
+
+def two(result: Any, what: str) -> tuple[Any, Any]:
+    """The two things of a result that should be a pair."""
+    if not isinstance(result, tuple | list | np.ndarray | Tensor) or len(result) != 2:
+        length = f" of length {len(result)}" if isinstance(result, tuple | list) else ""
+        raise Wrong(f"Return a pair {what}, not a {type(result).__name__}{length}.")
+    if any(_is_empty(part) for part in result):
+        raise NotYet(f"One of the pair {what} is not there yet.")
+    return result[0], result[1]
+
+
+def explanation(
+    found: Any, known: Iterable[tuple[Any, str]] | Mapping[str, Any], *, rtol: float = 1e-5
+) -> str:
+    """What the first known mistake overlooks that gives just these numbers; '' if none does.
+
+    ``known`` has pairs of the numbers that a mistake gives, and what it overlooks; or is a mapping
+    from what it overlooks to the numbers.
+    """
+    array = numbers(found, "the result").astype(np.float64)
+    pairs = ((n, text) for text, n in known.items()) if isinstance(known, Mapping) else known
+    for numbers_of_mistake, overlooks in pairs:
+        other = np.asarray(numbers_of_mistake, dtype=np.float64)
+        allowed = rtol * np.abs(other).max(initial=0.0)
+        if array.shape == other.shape and np.allclose(array, other, 0.0, allowed, equal_nan=True):
+            return overlooks
+    return ""
 
 
 def close(found: Any, expected: Any, what: str, *, rtol: float = 1e-6, why: str = "") -> None:

@@ -11,7 +11,7 @@ import minires.functional as F
 from minires import autograd
 from minires.autograd import Tensor
 from minires.device import Array
-from minires.exercises.checking import NotYet, Wrong, call, choose, close, exercise, numbers
+from minires.exercises.checking import call, choose, close, exercise, numbers, two
 
 __all__ = ["fork", "left_without_skips", "reading", "share_and_cosine"]
 
@@ -46,7 +46,7 @@ def fork(attempt: Callable[..., Any]) -> str:
         u = Tensor(given, requires_grad=True)
         right = [_gradient(way(u), u, grad_out) for way in (shortcut, branch)]
         u = Tensor(given, requires_grad=True)
-        pair = _two(call(attempt, u, shortcut, branch, grad_out), "(skip, branch)")
+        pair = two(call(attempt, u, shortcut, branch, grad_out), "(skip, branch)")
         found = [numbers(_one(one), "the gradient") for one in pair]
         d, total, values = grad_out.data, right[0] + right[1], [shortcut(u).data, branch(u).data]
         known: list[tuple[Sequence[Array], str]] = [
@@ -97,7 +97,7 @@ def share_and_cosine(attempt: Callable[..., Any]) -> str:
     for shape, mix in (((3, 4), -0.6), ((2, 3, 2, 2), 0.5), ((7,), 0.4)):
         skip = rng.standard_normal(shape)
         branch = 1.7 * rng.standard_normal(shape) + mix * skip
-        found = _two(call(attempt, skip, branch), "(share, cosine)")
+        found = two(call(attempt, skip, branch), "(share, cosine)")
         share, cosine = (numbers(_one(one), "the result") for one in found)
         s, b, both = (float(np.linalg.norm(one)) for one in (skip, branch, skip + branch))
         dot = float((skip * branch).sum())
@@ -247,15 +247,6 @@ def reading(attempt: Any) -> str:
         },
     )
     return "And the dial alone does not say whether it is the function or the gradient."
-
-
-def _two(result: Any, what: str) -> tuple[Any, Any]:
-    if not isinstance(result, tuple | list | np.ndarray | Tensor) or len(result) != 2:
-        raise Wrong(f"Return a pair {what}, not a {type(result).__name__}.")
-    for part in result:
-        if part is None or part is Ellipsis:
-            raise NotYet(f"One of the pair {what} is not there yet.")
-    return result[0], result[1]
 
 
 def _one(value: Any) -> Any:

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from minires.exercises.checking import Wrong, call, choose, close, exercise, numbers
+from minires.exercises.checking import (
+    Wrong,
+    call,
+    choose,
+    close,
+    exercise,
+    explanation,
+    numbers,
+    one_number,
+)
 
 __all__ = ["filter_normalised", "gradient_correlation", "largest_singular_value", "what_it_shows"]
 
@@ -33,8 +42,8 @@ def gradient_correlation(attempt: Any) -> str:
         cosines = products / np.outer(lengths, lengths)
         apart = ~np.eye(n, dtype=bool)
         name = f"gradient_correlation of {n} gradients"
-        found = _one_number(call(attempt, grads), name)
-        why = _named(
+        found = one_number(call(attempt, grads), name)
+        why = explanation(
             found,
             [
                 (
@@ -95,7 +104,7 @@ def largest_singular_value(attempt: Any) -> str:
         start = right[:, 0] + draw.standard_normal(n_in)
         steps = 60
         with np.errstate(all="ignore"):
-            found = _one_number(
+            found = one_number(
                 call(
                     attempt, _product(J, "jvp", counts), _product(J.T, "vjp", counts), start, steps
                 ),
@@ -244,18 +253,3 @@ def what_it_shows(answer: Any) -> str:
         "It is a section through a space of some 17,000 dimensions. What it shows is true of "
         "the section; of the rest the Hessian's outermost eigenvalue tells a little more."
     )
-
-
-def _one_number(value: Any, what: str) -> float:
-    array = numbers(value, what)
-    if array.size != 1:
-        raise Wrong(f"{what} should be one number, but has the shape {array.shape}.")
-    return float(array.reshape(-1)[0])
-
-
-def _named(found: float, mistakes: list[tuple[float, str]]) -> str:
-    """What the first of the mistakes that gives ``found`` overlooks; '' if there is none."""
-    for value, what in mistakes:
-        if math.isclose(found, value, rel_tol=1e-4):
-            return what
-    return ""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires.device import Array
-from minires.exercises.checking import Wrong, call, choose, close, exercise, numbers
+from minires.exercises.checking import Wrong, call, choose, close, exercise, explanation, numbers
 
 __all__ = ["count_paths", "effective_length", "lesions", "spectrum"]
 
@@ -62,7 +62,7 @@ def count_paths(attempt: Callable[..., Any]) -> str:
             ),
         ]
         what = f"the counts for {residual} residual and {plain} plain blocks"
-        close(found, right, what, rtol=1e-9, why=_why(found, known))
+        close(found, right, what, rtol=1e-9, why=explanation(found, known))
     return "As in path_spectrum(...).counts, and they add up to 2 to the number of residual blocks."
 
 
@@ -125,12 +125,14 @@ def spectrum(attempt: Callable[..., Any]) -> str:
                 "The signs of the branches are lost: paths can cancel.",
             ),
         ]
+        if found.ndim > 1:
+            raise Wrong(f"The result has {found.ndim} dimensions; a list of numbers is wanted.")
         close(
             found,
             right,
             f"the coefficients for a = {a}, b = {b}",
             rtol=_RTOL,
-            why=_why(found, known),
+            why=explanation(found, known),
         )
     return "The coefficients add up to the gradient of the chain, the product of all a + b."
 
@@ -192,7 +194,7 @@ def effective_length(attempt: Callable[..., Any]) -> None:
         ]
         right = (k * norms).sum() / norms.sum()
         what = f"the length for lengths = {lengths[0]}, ..., {lengths[-1]}"
-        close(found, right, what, rtol=_RTOL, why=_why(found, known))
+        close(found, right, what, rtol=_RTOL, why=explanation(found, known))
 
 
 @exercise(
@@ -217,15 +219,3 @@ def lesions(attempt: Any) -> str:
         },
     )
     return "What it does not say is how few blocks would do, or where the gradient went."
-
-
-def _why(found: Array, known: Sequence[tuple[Any, str]]) -> str:
-    """What a known mistake overlooks that gives just these numbers; '' if none does."""
-    if found.ndim > 1:
-        raise Wrong(f"The result has {found.ndim} dimensions; a number or a list is wanted.")
-    for given, why in known:
-        other = np.asarray(given, dtype=np.float64)
-        allowed = _RTOL * np.abs(other).max(initial=0.0)
-        if found.shape == other.shape and np.allclose(found, other, 0.0, allowed):
-            return why
-    return ""

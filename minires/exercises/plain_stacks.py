@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from minires.exercises.checking import Wrong, call, choose, close, exercise, numbers
+from minires.exercises.checking import (
+    call,
+    choose,
+    close,
+    exercise,
+    explanation,
+    one_number,
+)
 from minires.nn.init import fans
 
 __all__ = ["factor_a_layer", "he_std", "norm_after", "what_went_wrong"]
@@ -27,9 +34,9 @@ def he_std(attempt: Any) -> str:
     for shape in ((64, 16, 3, 3), (10, 200), (12, 30, 5, 1)):
         for place, mode in enumerate(("fan_in", "fan_out")):
             expected = math.sqrt(2.0 / fans(shape)[place])
-            found = _one_number(call(attempt, shape, mode), f"he_std({shape}, {mode!r})")
+            found = one_number(call(attempt, shape, mode), f"he_std({shape}, {mode!r})")
             channels = shape[1 - place]
-            why = _named(
+            why = explanation(
                 found,
                 [
                     (expected**2, "That is the variance; the standard deviation is its root."),
@@ -74,8 +81,8 @@ def norm_after(attempt: Any) -> str:
         rate = sigma * math.sqrt(width / 2.0)
         expected = rate**layers
         name = f"norm_after({sigma}, {width}, {layers})"
-        found = _one_number(call(attempt, sigma, width, layers), name)
-        why = _named(
+        found = one_number(call(attempt, sigma, width, layers), name)
+        why = explanation(
             found,
             [
                 (
@@ -118,9 +125,9 @@ def factor_a_layer(attempt: Any) -> str:
         jitter[[0, -1]] = 0.0  # so that the ends alone are a sensible way too
         norms = 3.0 * np.exp(np.log(factor) * np.arange(layers, -1, -1.0) + jitter)
         name = f"factor_a_layer of {layers + 1} norms"
-        found = _one_number(call(attempt, norms), name)
+        found = one_number(call(attempt, norms), name)
         ratio = float(norms[0] / norms[-1])
-        why = _named(
+        why = explanation(
             found,
             [
                 (1.0 / factor, "That is the factor forward; the gradient goes from last to first."),
@@ -206,18 +213,3 @@ def what_went_wrong(attempt: Any) -> str:
         )
         choose(answer, right, dict.fromkeys(_KINDS, told))
     return "The training error comes first: without it the test error tells nothing of the cause."
-
-
-def _one_number(value: Any, what: str) -> float:
-    array = numbers(value, what)
-    if array.size != 1:
-        raise Wrong(f"{what} should be one number, but has the shape {array.shape}.")
-    return float(array.reshape(-1)[0])
-
-
-def _named(found: float, mistakes: list[tuple[float, str]], rtol: float = 1e-5) -> str:
-    """What the first of the mistakes that gives ``found`` overlooks; '' if there is none."""
-    for value, what in mistakes:
-        if math.isclose(found, value, rel_tol=rtol):
-            return what
-    return ""

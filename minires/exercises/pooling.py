@@ -9,14 +9,7 @@ import numpy as np
 
 from minires import kernels
 from minires.device import Array
-from minires.exercises.checking import (
-    Wrong,
-    call,
-    close,
-    diagnosed,
-    exercise,
-    numbers,
-)
+from minires.exercises.checking import Wrong, call, close, diagnosed, exercise, explanation, numbers
 from minires.kernels.geometry import check_pool2d, window_counts
 
 __all__ = ["divisors", "global_average_gradient", "max_with_indices", "scatter", "ties"]
@@ -48,13 +41,13 @@ def max_with_indices(attempt: Callable[..., Any]) -> str | None:
         found_out, found_indices = _two(call(attempt, x, k, s, p))
         out, indices = kernels.max_pool2d(x, k, s, p)
         zeros = kernels.max_pool2d(_padded(x, p), k, s)[0]
-        why = _like(found_out, {"A padding of zeros wins where all is negative.": zeros})
+        why = explanation(found_out, {"A padding of zeros wins where all is negative.": zeros})
         if np.shape(numbers(found_out, "out")) != out.shape:
             why = (
                 "There are (size + 2 * padding - kernel_size) // stride + 1 windows along an axis."
             )
         close(found_out, out, f"{what}out", why=why)
-        why = _like(found_indices, _other_indices(x, k, s, p))
+        why = explanation(found_indices, _other_indices(x, k, s, p))
         close(found_indices, indices, f"{what}indices", rtol=0.0, why=why)
     return _remark_on_nan(attempt)
 
@@ -119,7 +112,7 @@ def scatter(attempt: Callable[..., Any]) -> None:
         grad_out = rng.standard_normal(indices.shape)
         found = call(attempt, grad_out, indices, x_shape)
         right = kernels.max_pool2d_grad_input(grad_out, indices, x_shape)
-        why = _like(found, _other_scatters(grad_out, indices, x_shape))
+        why = explanation(found, _other_scatters(grad_out, indices, x_shape))
         close(found, right, f"grad_x of {x_shape}", why=why)
 
     def forward(x: Array, kernel_size: int, stride: int, padding: int = 0) -> Array:
@@ -181,7 +174,7 @@ def ties(attempt: Any) -> str:
         for place in at:
             shared[tuple(place)] += g / len(at)
             every[tuple(place)] += g
-    why = _like(
+    why = explanation(
         found,
         {
             "Here equal numbers share the gradient. That is one way to answer, and not the one of "
@@ -221,7 +214,7 @@ def divisors(attempt: Callable[..., Any]) -> None:
             right = window_counts(window, (1, 1, size, size), pad)[0]
             found = call(attempt, size, k, s, p, count, pad)
             over = "Here what hangs over beyond the padding counts too"
-            why = _like(
+            why = explanation(
                 found,
                 {
                     "With count_include_pad=True the padded zeros count like other numbers.": (
@@ -261,7 +254,7 @@ def global_average_gradient(attempt: Callable[..., Any]) -> None:
         found = call(attempt, grad_out, x_shape)
         corner = np.zeros(x_shape)
         corner[:, :, 0, 0] = grad_out
-        why = _like(
+        why = explanation(
             found,
             {
                 "Each place gets the whole gradient here: that is the way back of a sum. By how "
@@ -275,12 +268,3 @@ def global_average_gradient(attempt: Callable[..., Any]) -> None:
             },
         )
         close(found, whole / (H * W), f"grad_x of {x_shape}", why=why)
-
-
-def _like(found: Any, candidates: dict[str, Array]) -> str:
-    """The text of the first candidate that has these numbers; empty if none has."""
-    array = numbers(found, "the answer").astype(np.float64)
-    for text, candidate in candidates.items():
-        if array.shape == candidate.shape and np.allclose(array, candidate, 1e-5, 1e-8):
-            return text
-    return ""

@@ -12,14 +12,20 @@ from minires import models, nn, optim
 from minires.autograd import Tensor
 from minires.device import Array
 from minires.errors import ShapeError
-from minires.exercises.checking import NotYet, Wrong, call, close, diagnosed, exercise, numbers
+from minires.exercises.checking import (
+    NotYet,
+    Wrong,
+    call,
+    close,
+    diagnosed,
+    exercise,
+    explanation,
+    numbers,
+)
 from minires.models.block_options import BlockOptions
 from minires.models.blocks import make_stage
 
 __all__ = ["basic_block", "fork", "identity", "pad_shortcut", "projection", "shortcut_parameters"]
-
-
-# --- a basic block ---
 
 
 @exercise(
@@ -62,7 +68,7 @@ def basic_block(attempt: Callable[..., Any]) -> str:
         _set(norm, weight=scale, bias=shift)
     found = numbers(block(Tensor(x)), "the block's output")
     right, others = _basic(x, weights, scales, shifts)
-    close(found, right, "the block's output", rtol=1e-4, why=_like(found, others))
+    close(found, right, "the block's output", rtol=1e-4, why=explanation(found, others, rtol=1e-4))
     return "All instruments of minires.flow work on it, because it keeps to the contract."
 
 
@@ -120,9 +126,6 @@ def _basic(
     }
 
 
-# --- where the dimensions change ---
-
-
 @exercise(
     "The shortcut of option A",
     "x[:, :, ::2, ::2] takes every second pixel. F.pad takes pairs from the last axis to the "
@@ -170,7 +173,7 @@ def pad_shortcut(attempt: Callable[..., Any]) -> None:
             ),
         }
         what = f"the shortcut of {shape} with out_channels={out_channels}, stride={stride}"
-        why = _like(found, others)
+        why = explanation(found, others, rtol=1e-4)
         if found.shape == (N, out_channels, *shape[2:]) and stride > 1:
             why = "The branch has a stride, and the shortcut must have the same one."
         close(found.data, right, what, why=why)
@@ -240,7 +243,7 @@ def projection(attempt: Callable[..., Any]) -> str:
                 F.relu(right)
             )
         }
-        why = _like(found, others)
+        why = explanation(found, others, rtol=1e-4)
         if found.shape[2:] != right.shape[2:]:
             why = "The stride of the branch is the stride of the projection."
         what = f"the projection from {in_channels} to {out_channels} channels, stride={stride}"
@@ -299,12 +302,9 @@ def shortcut_parameters(attempt: Callable[..., Any]) -> None:
             found = numbers(call(attempt, option, width, blocks), "the number")
             why = "Shortcut A has no parameters: it takes pixels, and adds zeros."
             if option != "A":
-                why = _like(found, {text: np.asarray(n) for text, n in others.items()})
+                why = explanation(found, {text: np.asarray(n) for text, n in others.items()})
             what = f"the number for option {option!r}, width={width}, blocks={blocks}"
             close(found, right, what, rtol=0.0, why=why)
-
-
-# --- the gradient at the fork ---
 
 
 @exercise(
@@ -325,9 +325,6 @@ def fork(attempt: Callable[..., Any]) -> None:
         return x + np.maximum(x @ w1.T, 0) @ w2.T
 
     diagnosed(forward, attempt, "add_skip")
-
-
-# --- the identity ---
 
 
 @exercise(
@@ -405,9 +402,6 @@ def _check_it_learns(block: Any, x: Array, draw: np.random.Generator) -> None:
             )
 
 
-# --- helpers ---
-
-
 def _module(made: Any, kind: type, name: str) -> Any:
     if not isinstance(made, kind):
         raise Wrong(f"Return {name}; this is {type(made).__name__}.")
@@ -424,12 +418,3 @@ def _set(module: Any, **values: Array) -> None:
     """Set those of the parameters and buffers that the module has."""
     state = module.state_dict()
     module.load_state_dict({**state, **{n: Tensor(v) for n, v in values.items() if n in state}})
-
-
-def _like(found: Any, candidates: dict[str, Array]) -> str:
-    """The text of the first candidate that has these numbers; empty if none has."""
-    array = numbers(found, "the answer").astype(np.float64)
-    for text, candidate in candidates.items():
-        if array.shape == candidate.shape and np.allclose(array, candidate, 1e-4, 1e-4):
-            return text
-    return ""
