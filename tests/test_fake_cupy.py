@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.fake_cupy import counters, cuda, draws, fake_gpu, installed, raw_module  # noqa: F401  (a fixture)
+from minires.kernels.cuda import fibers
+from tests.fake_cupy import counters, cuda, draws, fake_gpu, installed  # noqa: F401  (a fixture)
 from tests.fake_cupy.device_array import ndarray
 from tests.fake_cupy.functions import ufunc
 from tests.fake_cupy.modules import OWN
@@ -338,7 +339,7 @@ def test_seeded_draws_come_again_and_are_not_numpys(fake_gpu: ModuleType) -> Non
     assert (first != np.random.default_rng(0).standard_normal(5)).any()
 
 
-@pytest.mark.skipif(raw_module.COMPILER is None, reason="kernels run through a C++ compiler")
+@pytest.mark.skipif(fibers.COMPILER is None, reason="kernels run through a C++ compiler")
 def test_a_launch_is_counted_and_stays_on_its_device(fake_gpu: ModuleType, x: Any) -> None:  # noqa: F811
     code = """extern "C" __global__ void twice(float* x, int n) {
         int i = blockIdx.x * blockDim.x + threadIdx.x;

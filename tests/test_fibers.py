@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.fake_cupy import fake_gpu, raw_module  # noqa: F401  (a fixture)
-from tests.fake_cupy.raw_module import ORDERS, FiberError, in_order
+from minires.kernels.cuda import fibers
+from minires.kernels.cuda.fibers import ORDERS, FiberError, in_order
+from tests.fake_cupy import fake_gpu  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.skipif(
-    raw_module.COMPILER is None, reason="kernels run through a C++ compiler"
+    fibers.COMPILER is None, reason="kernels run through a C++ compiler"
 )
 
 HEAD = """
@@ -277,7 +278,7 @@ def test_two_threads_at_one_place_are_found_out(cupy: ModuleType, what: str, ord
     blocks = 3 if "block" in what else 1
     with in_order(order, 1), pytest.raises(FiberError, match=FOUND) as told:
         launch(cupy, RACES[what], blocks=blocks)
-    if raw_module.ADDR2LINE is not None:
+    if fibers.ADDR2LINE is not None:
         assert f"line {line_of(RACES[what])} of kernel_" in str(told.value)
 
 
@@ -313,7 +314,7 @@ BODIES += PLACES.values()
 def test_a_place_or_a_number_that_may_not_be_is_found_out(cupy: ModuleType, what: str) -> None:
     with pytest.raises(FiberError, match=what) as told:
         in_every_order(cupy, PLACES[what])
-    if raw_module.ADDR2LINE is not None:
+    if fibers.ADDR2LINE is not None:
         assert f"line {line_of(PLACES[what])} of kernel_" in str(told.value)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minires.kernels.cuda import launcher
+from minires.kernels.cuda import fibers, launcher
 from tests.fake_cupy import creation, cuda, draws, methods  # noqa: F401  (methods of ndarray)
 from tests.fake_cupy.counters import counters
 from tests.fake_cupy.device_array import arrays_in, ndarray
@@ -21,13 +21,11 @@ from tests.fake_cupy.names import NAMES, VERSION, bind, kind
 
 
 class RawModule:
-    """As cupy.RawModule: compiled for the CPU by raw_module.py, its launches counted."""
+    """As cupy.RawModule: for the CPU, by minires.kernels.cuda.fibers; its launches are counted."""
 
     def __init__(self, code: Any = None, **kwargs: Any):
-        from tests.fake_cupy import raw_module
-
         bind("cupy.RawModule", "__init__", (self, code), kwargs)
-        self._module = raw_module.RawModule(code, **kwargs)
+        self._module = fibers.RawModule(code, **kwargs, block_at=cuda.block_at)
 
     def get_function(self, name: str) -> Callable[..., None]:
         """The kernel of this name."""

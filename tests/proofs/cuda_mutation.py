@@ -4,8 +4,7 @@
     python -m tests.proofs.cuda_mutation --file minires/kernels/cuda/norm.cu
 
 As :mod:`tests.proofs.mutation`, with its options, but for the sources of minires/kernels/cuda,
-which the tests run on the CPU, a fiber for each thread (tests/fake_cupy/fibers.h).  Each mutant is
-one of
+which the tests run on the CPU, a fiber for each thread (fibers.h there).  Each mutant is one of
 
     a barrier left out           __syncthreads();
     a bound off by one           <  becomes  <=,   <=  becomes  <,   >=  becomes  >

@@ -22,6 +22,7 @@ OWN: dict[str, tuple[tuple[str, ...], str]] = {
     "kernels/conv": (("kernels/test_conv",), "conv"),
     "kernels/cuda/conv": (("kernels/cuda/test_conv",), ""),
     "kernels/cuda/elementwise": (("kernels/cuda/test_elementwise",), ""),
+    "kernels/cuda/fibers": (("test_fibers",), ""),
     "kernels/cuda/launcher": (("kernels/cuda/test_launcher",), ""),
     "kernels/cuda/norm": (("kernels/cuda/test_norm",), ""),
     "kernels/cuda/pool": (("kernels/cuda/test_pool",), ""),

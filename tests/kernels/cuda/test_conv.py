@@ -17,8 +17,8 @@ from minires.errors import DeviceError, DTypeError, ShapeError, UsageError
 from minires.kernels import conv as on_cpu
 from minires.kernels import reference
 from minires.kernels.cuda import conv, launcher
+from minires.kernels.cuda.fibers import ORDERS, in_order
 from tests.fake_cupy import counters, fake_gpu, installed
-from tests.fake_cupy.raw_module import ORDERS, in_order
 from tests.kernels.test_conv import convolutions, drawn
 
 __all__ = ["fake_gpu"]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from minires.errors import DeviceError
 from minires.kernels import elementwise as on_cpu
 from minires.kernels.cuda import elementwise, launcher
+from minires.kernels.cuda.fibers import ORDERS, in_order
 from tests.fake_cupy import counters, fake_gpu, installed  # noqa: F401  (a fixture)
-from tests.fake_cupy.raw_module import ORDERS, in_order
 from tests.kernels.cuda.test_pool import LAYOUTS, put
 
 CORNERS = np.array([-2.0, -0.0, 0.0, 3.0, np.nan, np.inf, -np.inf])

@@ -14,8 +14,8 @@ from minires.errors import DeviceError, DTypeError, ShapeError
 from minires.kernels import norm as on_cpu
 from minires.kernels import reference
 from minires.kernels.cuda import launcher, norm
+from minires.kernels.cuda.fibers import in_order
 from tests.fake_cupy import counters, fake_gpu, installed  # noqa: F401  (a fixture)
-from tests.fake_cupy.raw_module import in_order
 
 EPS = 0.1  # keeps channels of one value well behaved
 SHAPES = st.one_of(

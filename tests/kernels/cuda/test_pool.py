@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from minires.errors import DeviceError, DTypeError, ShapeError, UsageError
 from minires.kernels import reference_pool
 from minires.kernels.cuda import launcher, pool
+from minires.kernels.cuda.fibers import ORDERS, in_order
 from minires.kernels.geometry import check_pool2d
 from tests.fake_cupy import counters, fake_gpu, installed  # noqa: F401  (a fixture)
-from tests.fake_cupy.raw_module import ORDERS, in_order
 from tests.kernels.test_pool import OVERLAPPING, images, same, windows
 
 quick = settings(deadline=None, max_examples=40)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from minires.kernels.cuda import launcher
+from minires.kernels.cuda.fibers import ORDERS, RawModule, in_order
 from minires.kernels.cuda.sgd import LISTED, sgd
 from tests.fake_cupy import counters, fake_gpu  # noqa: F401  (a fixture)
-from tests.fake_cupy.raw_module import ORDERS, RawModule, in_order
 from tests.kernels.cuda.test_pool import LAYOUTS, put
 
 DTYPES = [np.float32, np.float64]

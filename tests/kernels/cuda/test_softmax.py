@@ -13,8 +13,8 @@ from minires import kernels
 from minires.errors import DeviceError, DTypeError, ShapeError, UsageError
 from minires.kernels import reference
 from minires.kernels.cuda import launcher, softmax
+from minires.kernels.cuda.fibers import ORDERS, in_order
 from tests.fake_cupy import counters, fake_gpu, installed  # noqa: F401  (a fixture)
-from tests.fake_cupy.raw_module import ORDERS, in_order
 from tests.kernels.cuda.test_pool import LAYOUTS, put
 from tests.kernels.test_softmax import arrays, labelled_logits, same
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minires.kernels.cuda import launcher
+from minires.kernels.cuda.fibers import ORDERS, in_order
 from minires.kernels.cuda.uniform import uniform
 from tests.fake_cupy import counters, fake_gpu, installed  # noqa: F401  (a fixture)
-from tests.fake_cupy.raw_module import ORDERS, in_order
 
 
 def by_numpy(key: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,4 +1,9 @@
-"""``cupy.RawModule`` on a CPU: compiles CUDA sources as C++, with a fiber for every thread."""
+"""CUDA sources on a CPU: compiled as C++, with a fiber for every thread, and watched.
+
+:class:`RawModule` takes the place of ``cupy.RawModule``.  fibers.h says in which order threads run,
+watch.h what is looked for: races, reads outside an array, misaligned vectors.  So a kernel is
+tested, and learned from, where there is no GPU.  It needs g++ or clang++ on Linux.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +18,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.fake_cupy import cuda
+__all__ = ["ORDERS", "CompileException", "FiberError", "RawModule", "can_run", "in_order"]
 
 HEADER = Path(__file__).with_name("fibers.h")
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
@@ -32,6 +37,12 @@ ORDERS = ("forward", "reverse", "random")
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(')
 
 _order: tuple[int, int] = (0, 0)  # and the seed
+
+BlockAt = Callable[[int], tuple[int, int]]
+
+
+def _nowhere(pointer: int) -> tuple[int, int]:
+    raise TypeError("a struct has a pointer in it, and block_at was not given")
 
 
 @contextlib.contextmanager
@@ -49,11 +60,22 @@ class CompileException(Exception):
     """As cupy.cuda.compiler.CompileException: the text has the compiler's lines."""
 
     def get_message(self) -> str:
+        """What the compiler said."""
         return str(self.args[0])
 
 
 class FiberError(AssertionError):
     """A kernel that is wrong in every order: threads wait for each other at different places."""
+
+
+@functools.cache
+def can_run() -> bool:
+    """Whether there is a compiler here that makes of CUDA sources what the CPU can run."""
+    try:
+        RawModule('extern "C" __global__ void nothing() {}').get_function("nothing")
+    except (CompileException, OSError):
+        return False
+    return True
 
 
 @functools.cache
@@ -66,7 +88,7 @@ def _folder() -> Path:
 @functools.cache
 def _library(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     if COMPILER is None:
-        raise RuntimeError("There is no C++ compiler on this machine to run CUDA sources with.")
+        raise CompileException("There is no C++ compiler on this machine.")
     kernels = _KERNEL.findall(code)
     text = (
         f'#include "{HEADER}"\n#line 1 "source.cu"\n{code}\n'
@@ -92,14 +114,14 @@ def _library(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
 
 
 class _Kernel:
-    def __init__(self, library: ctypes.CDLL, name: str):
-        self.name, self.library = name, library
+    def __init__(self, library: ctypes.CDLL, name: str, block_at: BlockAt):
+        self.name, self.library, self.block_at = name, library, block_at
         self.run = getattr(library, f"run_{name}")
         self.run.restype = ctypes.c_char_p
-        sizes = getattr(library, f"sizes_{name}")
+        sizes: Any = getattr(library, f"sizes_{name}")
         sizes.restype = ctypes.POINTER(ctypes.c_int)
         found = sizes()
-        self.sizes = []
+        self.sizes: list[int] = []
         while found[len(self.sizes)]:
             self.sizes.append(found[len(self.sizes)])
 
@@ -118,7 +140,7 @@ class _Kernel:
             *(ctypes.cast(ctypes.byref(value), ctypes.c_void_p) for value in values)
         )
         shape = [(ctypes.c_uint * 3)(*(*sizes, 1, 1)[:3]) for sizes in (grid, block)]
-        ranges = [place for arg in args for place in _ranges(arg)]
+        ranges = [place for arg in args for place in _ranges(arg, self.block_at)]
         arrays = (ctypes.c_size_t * (2 * len(ranges)))(*itertools.chain(*ranges))
         message = self.run(pointers, *shape, *_order, arrays, len(ranges))
         if message is not None:
@@ -136,13 +158,13 @@ def _bytes(arg: Any) -> Any:
     raise TypeError(f"a kernel cannot take {type(arg).__name__}: give it a NumPy number")
 
 
-def _ranges(arg: Any) -> list[tuple[int, int]]:
+def _ranges(arg: Any, block_at: BlockAt) -> list[tuple[int, int]]:
     """Where memory begins and ends that a kernel may touch by an argument."""
     if hasattr(arg, "__cuda_array_interface__"):
         return [(arg.data.ptr, arg.data.ptr + arg.nbytes)]
     names = getattr(getattr(arg, "dtype", None), "names", None) or ()
     pointers = [p for n in names if arg.dtype[n].base == np.uintp for p in arg[n].flat if p]
-    return [cuda.block_at(int(pointer)) for pointer in pointers]
+    return [block_at(int(pointer)) for pointer in pointers]
 
 
 def _with_lines(message: str, library: ctypes.CDLL) -> str:
@@ -159,11 +181,17 @@ def _with_lines(message: str, library: ctypes.CDLL) -> str:
 
 
 class RawModule:
-    """As cupy.RawModule, for the arguments that the launcher gives."""
+    """As cupy.RawModule, for the arguments that the launcher gives.
 
-    def __init__(self, code: str, *, options: tuple[str, ...] = (), backend: str = "nvrtc"):
-        self._code, self._options = code, tuple(options)
+    Args:
+        code: the source.
+        options: of the compiler; those that define names are taken.
+        block_at: where the memory begins and ends that a pointer in a struct points into.
+    """
+
+    def __init__(self, code: str, *, options: tuple[str, ...] = (), block_at: BlockAt = _nowhere):
+        self._code, self._options, self._block_at = code, tuple(options), block_at
 
     def get_function(self, name: str) -> _Kernel:
         """The kernel of this name."""
-        return _Kernel(_library(self._code, self._options), name)
+        return _Kernel(_library(self._code, self._options), name, self._block_at)
