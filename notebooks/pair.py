@@ -9,13 +9,16 @@ same text always gives the same file.
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
 
 FOLDER = Path(__file__).parent
+links: dict[str, Any] = runpy.run_path(str(FOLDER / "links.py"))
 
 
 def sources() -> list[Path]:
@@ -27,6 +30,11 @@ def sources() -> list[Path]:
 def paired(source: Path) -> str:
     """The .ipynb that belongs to a text, as JSON."""
     notebook = jupytext.read(source, fmt="py:percent")
+    if source.parent == FOLDER:  # a tutorial: with links to Colab and Binder, if there are any
+        path = f"notebooks/{source.with_suffix('.ipynb').name}"
+        make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
+        opening = links["opening"](links["repository"](), path)
+        notebook.cells[:0] = [make[kind](text) for kind, text in opening]
     for i, cell in enumerate(notebook.cells):
         kind = "s" if source.parent.name == "solutions" else ""
         cell["id"] = f"{source.stem[:2]}{kind}-{i:03d}"

@@ -36,6 +36,7 @@ FLOORS = [
     ("experiments",),
     ("exercises",),
     ("bench",),
+    ("tutorials",),
     ("cli",),
     ("__main__", "__init__"),
 ]

@@ -18,6 +18,8 @@ import minires
 
 ROOT = Path(minires.__file__).parents[1]
 
+NOTEBOOKS = "minires/notebook_files/"  # where a wheel has them
+
 pytestmark = [
     pytest.mark.skipif(
         not (ROOT / "pyproject.toml").exists(), reason="minires is installed without its sources"
@@ -81,11 +83,22 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     inside = {name for name in names(wheel) if name.startswith("minires/")}
-    assert inside == expected
+    assert {name for name in inside if not name.startswith(NOTEBOOKS)} == expected
     assert "minires/py.typed" in inside
     assert "minires/data/files/digits.npz" in inside
     assert "minires/data/files/fashion_mnist.npz" in inside
     assert "minires/data/files/ATTRIBUTION.md" in inside
+
+
+def test_tutorials_and_their_solutions_are_in_the_wheel_and_nothing_else_of_their_folder(
+    wheel: Path,
+) -> None:
+    folder = ROOT / "notebooks"
+    paths = [*folder.glob("[0-9]*.ipynb"), *folder.glob("solutions/[0-9]*.ipynb")]
+    expected = {NOTEBOOKS + path.relative_to(folder).as_posix() for path in paths}
+    assert {name for name in names(wheel) if name.startswith(NOTEBOOKS)} == expected
+    assert f"{NOTEBOOKS}00_first_look.ipynb" in expected
+    assert f"{NOTEBOOKS}solutions/01_autograd.ipynb" in expected
 
 
 def test_nothing_else_is_in_the_wheel(wheel: Path) -> None:
@@ -135,6 +148,18 @@ def test_the_main_job_runs_from_the_wheel_away_from_the_sources(
     ]
     results: dict[str, Any] = json.loads((tmp_path / "o" / "results.json").read_text())
     assert [run["kind"] for run in results["runs"]] == ["plain", "residual"]
+
+
+def test_tutorials_are_listed_and_copied_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    ran = away(installed, tmp_path, "-m", "minires", "notebooks", "list")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    source = installed / NOTEBOOKS
+    paths = sorted(source.glob("*.ipynb"))
+    assert [line[:2] for line in ran.stdout.splitlines()[2:]] == [p.name[:2] for p in paths]
+    ran = away(installed, tmp_path, "-m", "minires", "notebooks", "copy", "mine", "--solutions")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    copied = {p.relative_to(tmp_path / "mine"): p.read_bytes() for p in tmp_path.rglob("*.ipynb")}
+    assert copied == {p.relative_to(source): p.read_bytes() for p in source.rglob("*.ipynb")}
 
 
 def test_the_entry_point_is_a_function_that_returns_the_exit_code(
