@@ -34,7 +34,13 @@ OPERATORS = {
 }
 OPERATORS |= {name.replace("__", "__r", 1): of for name, of in OPERATORS.items()}
 # What a message begins with, where it is not the name of the operation.
-BEGINS = {**OPERATORS, "__neg__": "neg", "__getitem__": "getitem", "view": "reshape"}
+BEGINS = {
+    **OPERATORS,
+    "__abs__": "abs",
+    "__neg__": "neg",
+    "__getitem__": "getitem",
+    "view": "reshape",
+}
 BEGINS |= {"cpu": "to", "cuda": "to"}
 
 # A call of each operation that is in order, once X is put in.
@@ -42,7 +48,7 @@ GOOD: dict[str, Call] = {
     **dict.fromkeys(("abs", "neg", "exp", "log", "sqrt", "relu", "leaky_relu"), call(X)),
     **dict.fromkeys(("sigmoid", "tanh", "gelu", "silu", "softplus", "dropout"), call(X)),
     **dict.fromkeys((*REDUCTIONS, "softmax", "log_softmax", "argmax", "argmin"), call(X)),
-    **dict.fromkeys(("flatten", "squeeze", "clone", "cpu", "cuda", "__neg__"), call(X)),
+    **dict.fromkeys(("flatten", "squeeze", "clone", "cpu", "cuda", "__abs__", "__neg__"), call(X)),
     **dict.fromkeys(("add", "sub", "mul", "div", "pow", "maximum", "minimum"), call(X, x)),
     **dict.fromkeys((name for name in OPERATORS if name.startswith("__r")), call(x, X)),
     **dict.fromkeys((name for name in OPERATORS if not name.startswith("__r")), call(x, X)),

@@ -22,10 +22,12 @@ DEFAULTS = {
     "divisor_override": None,
     "eps": 1e-5,
     "groups": 1,
+    "ignore_index": -100,
     "padding": 0,
     "stride": 1,
     "training": True,
     "weight": None,
+    "window": None,
 }
 OF_POOLING = {**DEFAULTS, "stride": None}  # which means: as long as the kernel
 NAMES_FOR_ERRORS = {"operation", "name"}
