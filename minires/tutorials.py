@@ -106,9 +106,10 @@ def copy_tutorials(
     if changed and existing == "refuse":
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise UsageError(
-            f"in {str(folder)!r} there is something else under the name of {', '.join(changed[:3])}"
-            f"{more}, perhaps your own work; nothing was copied. Choose another folder, or replace "
-            "it with --force."
+            f"in {str(folder)!r} there is something else under the "
+            f"name{'s' if len(changed) > 1 else ''} of {', '.join(changed[:3])}{more}, perhaps your "
+            "own work; nothing was copied. 'minires notebooks start' adds what is missing and "
+            "leaves the rest alone; --force replaces it, and your work is lost."
         )
     return [path for place, contents in new for path in write_whole(place, contents)]
 

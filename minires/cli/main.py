@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _complain(f"{name}: error: {text}", 2)
     except KeyboardInterrupt:
         code = _complain(f"{name}: interrupted", 130)
+    except BrokenPipeError:  # who reads has seen enough
+        code = 0
     finally:
         _close_broken_streams()
     return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -117,6 +118,10 @@ def _start(options: argparse.Namespace) -> int:
 
     if importlib.util.find_spec("jupyterlab") is None:
         raise UsageError("JupyterLab is not installed; pip install 'minires[notebooks]'")
+    if getattr(os, "geteuid", lambda: 1)() == 0 and not options.allow_root:
+        raise UsageError("JupyterLab does not start as root unless it is told to: --allow-root")
+    if options.port is not None and not 1 <= options.port <= 65535:
+        raise UsageError(f"--port must be from 1 to 65535, got {options.port}")
     written = copy_tutorials(options.folder, solutions=options.solutions, existing="keep")
     say(_told(written, options))
     # -P: what a learner saves there must not be imported by JupyterLab in place of its own modules

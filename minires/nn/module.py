@@ -371,6 +371,14 @@ class Module(Hooked):
                 tensor.grad = Tensor(convert(grad._data))
         return self
 
+    def cuda(self: M) -> M:
+        """``to("cuda")``."""
+        return self.to("cuda")
+
+    def cpu(self: M) -> M:
+        """``to("cpu")``."""
+        return self.to("cpu")
+
     # --- text ---
 
     def extra_repr(self) -> str:

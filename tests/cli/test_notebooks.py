@@ -27,6 +27,29 @@ def listed(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
+@pytest.fixture(autouse=True)
+def no_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests, the commands are not run by root."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000, raising=False)
+
+
+def test_root_is_told_of_the_option_and_nothing_is_copied(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0, raising=False)
+    ran = command("notebooks", "start", "a", "--no-browser")
+    assert (ran.code, listed(Path())) == (2, [])
+    assert "--allow-root" in ran.err
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "99999"])
+def test_a_port_that_cannot_be_is_refused(command: Command, port: str) -> None:
+    ran = command("notebooks", "start", "a", "--port", port)
+    assert (ran.code, listed(Path())) == (2, [])
+    assert "--port must be from 1 to 65535" in ran.err
+
+
 # --- list ---
 
 
@@ -107,9 +130,10 @@ def test_copy_refuses_to_overwrite_and_then_copies_nothing(command: Command) -> 
     ran = command("notebooks", "copy", "a", "--solutions")
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "minires notebooks: error: in 'a' there is something else under the name of solutions/"
+        "minires notebooks: error: in 'a' there is something else under the names of solutions/"
         f"{SOLUTIONS[0]}, {NAMES[1]}, {NAMES[-1]}, perhaps your own work; nothing was copied. "
-        "Choose another folder, or replace it with --force.\n"
+        "'minires notebooks start' adds what is missing and leaves the rest alone; --force "
+        "replaces it, and your work is lost.\n"
     )
     assert listed(Path()) == sorted(mine)
     assert {Path(name).read_text() for name in mine} == {"my own"}

@@ -1,5 +1,7 @@
 // Softmax and cross-entropy: teams of threads, each with a row of C numbers at a time.
 //
+// (REAL and int64 come from real.cuh, which the launcher puts in front of every source.)
+//
 // A team has 1, 32 or all threads of a block (`members`); the binding chooses by the shape.  Member
 // m of a team treats the numbers m, m + members, ... of its row, and team t of T treats the rows t,
 // t + T, ...  The members find the row's maximum together, then its sum of exponentials, and then

@@ -62,7 +62,7 @@ def cross_entropy_grad(
     """
     name, dtype = "cross_entropy_grad", logits.dtype
     check_same_device(name, grad_losses=grad_losses, logits=logits, target=target)
-    if dtype.char not in "fd":
+    if dtype.char not in "fd":  # float16 logits; the ladder has looked at grad_losses alone
         return by_array_code(grad_losses, logits, target, ignore_index)
     check_cross_entropy(logits, target, ignore_index, operation=name)
     check_grad_out(name, grad_losses, target.shape, "grad_losses")
