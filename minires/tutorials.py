@@ -105,11 +105,11 @@ def copy_tutorials(
             new.append((folder / part, contents))
     if changed and existing == "refuse":
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        names = f"name{'s' if len(changed) > 1 else ''} of {', '.join(changed[:3])}{more}"
         raise UsageError(
-            f"in {str(folder)!r} there is something else under the "
-            f"name{'s' if len(changed) > 1 else ''} of {', '.join(changed[:3])}{more}, perhaps your "
-            "own work; nothing was copied. 'minires notebooks start' adds what is missing and "
-            "leaves the rest alone; --force replaces it, and your work is lost."
+            f"in {str(folder)!r} there is something else under the {names}, perhaps your own work; "
+            "nothing was copied. 'minires notebooks start' adds what is missing and leaves the "
+            "rest alone; --force replaces it, and your work is lost."
         )
     return [path for place, contents in new for path in write_whole(place, contents)]
 
