@@ -697,7 +697,7 @@ def product(f, x, v):
 autograd.hessian_vector(product)
 
 # %% [markdown]
-# ## What you have seen
+# ## Summary
 #
 # - A node needs its parents and a rule that turns the gradient that arrives into one for each
 #   parent. The rest is order.
@@ -719,4 +719,7 @@ autograd.hessian_vector(product)
 # residual networks", equation 5 (the gradient over a skip is a sum). Pearlmutter 1994, "Fast exact
 # multiplication by the Hessian".
 #
-# Next: [02 · Checking gradients](02_checking_gradients.ipynb).
+# Worked solutions: [solutions/01_autograd.ipynb](solutions/01_autograd.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
+# **Next:** [02 · Checking gradients](02_checking_gradients.ipynb).

@@ -19,6 +19,7 @@
 # - read the report of `gradcheck`, and tell a mistake from a kink and from rounding;
 # - say why a gradient is tested with a random cotangent and not with ones;
 # - check second derivatives, and let `diagnose` name a mistake.
+#
 # You need notebook 01, or to know what a backward pass is. It runs in a few seconds; reading
 # it, with the four exercises, takes about an hour.
 
@@ -172,8 +173,8 @@ gradient_checks.central_difference(slope_along)
 # ### Exercise 2: choose the step
 #
 # Given are the sizes $|f|$, $|f''|$, $|f'''|$ as `f`, `f2`, `f3`, and `eps`. Return the pair of
-# best steps, forward and central. (You have just seen the formulas. Better: derive them once on
-# paper.)
+# best steps, forward and central. A factor of 2 either way counts as right. (You have just seen the
+# formulas. Better: derive them once on paper.)
 
 
 # %%
@@ -699,7 +700,7 @@ diagnose(linear, linear_backward, op="linear")
 # %% [markdown]
 # The checks of the exercises in the next notebooks use it.
 #
-# ## What you have seen
+# ## Summary
 #
 # - The error of a difference is a V over the step. A forward difference gets half of the digits, a
 #   central one two thirds, and the best step depends on the function.
@@ -717,4 +718,7 @@ diagnose(linear, linear_backward, op="linear")
 # (numerical derivatives, the exact step). Ioffe and Szegedy 2015, "Batch normalization", section 3
 # (the backward pass).
 #
-# Next: [03 · Convolution](03_convolution.ipynb).
+# Worked solutions: [solutions/02_checking_gradients.ipynb](solutions/02_checking_gradients.ipynb),
+# which `minires notebooks start --solutions` brings along.
+#
+# **Next:** [03 · Convolution three ways](03_convolution.ipynb).

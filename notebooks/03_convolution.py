@@ -22,8 +22,7 @@
 #   differentiate as often as you like.
 #
 # You need NumPy indexing, and from notebooks 01 and 02 what `grad_out` is and how a gradient is
-# checked. It takes about an hour with the five exercises, and ten seconds to run. Solutions are in
-# [solutions/03_convolution](solutions/03_convolution.ipynb).
+# checked. It takes about an hour with the five exercises, and ten seconds to run.
 
 # %%
 import threading
@@ -600,5 +599,8 @@ print("gradgradcheck:", second_order.verdict)
 # processing" (unrolling). Chetlur et al. 2014, "cuDNN: efficient primitives for deep learning",
 # section 3 (the memory it takes, and how to do without).
 #
-# **Next:** [04 · Batch normalisation](04_batch_norm.ipynb), whose backward pass has one more
-# surprise.
+# Worked solutions: [solutions/03_convolution.ipynb](solutions/03_convolution.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
+# **Next:** [04 · Batch normalisation, backward line by line](04_batch_norm.ipynb), whose backward
+# pass has one more surprise.

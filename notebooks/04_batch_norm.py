@@ -23,7 +23,6 @@
 #
 # You need the chain rule as in notebook 01, differences as in notebook 02, and what a convolution
 # is (notebook 03). It takes about an hour with the five exercises, and ten seconds to run.
-# Solutions are in [solutions/04_batch_norm](solutions/04_batch_norm.ipynb).
 
 # %%
 import matplotlib.pyplot as plt
@@ -583,5 +582,8 @@ check.fold(fold)
 # normalization help optimization?", sections 2 and 3. Yang, Pennington, Rao, Sohl-Dickstein and
 # Schoenholz 2019, "A mean field theory of batch normalization" (gradients explode).
 #
-# **Next:** [05 · Pooling](05_pooling.ipynb), where two equal numbers make the gradient a matter of
-# choice.
+# Worked solutions: [solutions/04_batch_norm.ipynb](solutions/04_batch_norm.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
+# **Next:** [05 · Pooling and ties](05_pooling.ipynb), where two equal numbers make the gradient a
+# matter of choice.

@@ -475,7 +475,7 @@ print("F.max_pool2d:", out.item(), "  its gradient:", x.grad.tolist()[0][0])
 # appears somewhere else, or never. In minires a NaN beats every number, and of several the last one
 # counts. So the output is NaN, and the gradient points to the place where it came from.
 #
-# ## What you have seen
+# ## Summary
 #
 # - Max pooling hands the gradient of each window to its winner; the indices are all that it needs.
 #   Where windows overlap gradients add up.
@@ -491,5 +491,8 @@ print("F.max_pool2d:", out.item(), "  its gradient:", x.grad.tolist()[0][0])
 # **References.** He, Zhang, Ren and Sun 2015, "Deep residual learning for image recognition", table
 # 1 and section 3.3. Lin, Chen and Yan 2013, "Network in network", section 3.2.
 #
-# Worked solutions: [solutions/05_pooling.ipynb](solutions/05_pooling.ipynb). **Next:** [06 · Plain
-# stacks](06_plain_stacks.ipynb), what happens to signal and gradient when layers are piled up.
+# Worked solutions: [solutions/05_pooling.ipynb](solutions/05_pooling.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
+# **Next:** [06 · Plain stacks](06_plain_stacks.ipynb), what happens to signal and gradient when
+# layers are piled up.

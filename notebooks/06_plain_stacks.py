@@ -331,11 +331,7 @@ for images_seen, run in ((1437, large), (100, small)):
 # ### Exercise 4: degradation or over-fitting
 #
 # Write `what_went_wrong(shallow, deep)`. Each argument is a pair (training error, test error), in
-# percent. Return
-#
-# - `"degradation"` if the deeper network has the higher training error,
-# - else `"over-fitting"` if it has the higher test error,
-# - else `"neither"`.
+# percent. Return `"degradation"`, `"over-fitting"` or `"neither"`. Which error decides first?
 #
 # A difference of at most one point counts as none.
 
@@ -363,5 +359,7 @@ plain_stacks.what_went_wrong(what_went_wrong)
 # section 4.1. Yang, Pennington, Rao, Sohl-Dickstein and Schoenholz 2019, "A mean field theory of
 # batch normalization".
 #
-# Worked solutions: [solutions/06_plain_stacks.ipynb](solutions/06_plain_stacks.ipynb). **Next:**
-# [07 · The residual block](07_residual_block.ipynb).
+# Worked solutions: [solutions/06_plain_stacks.ipynb](solutions/06_plain_stacks.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
+# **Next:** [07 · The residual block](07_residual_block.ipynb).

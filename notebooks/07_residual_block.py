@@ -203,8 +203,8 @@ for name, options in kinds.items():
         loader = mr.data.DataLoader(data.train, batch_size=64, shuffle=True, seed=seed)
         sgd = mr.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
         losses[name].append(mr.train.fit(network, loader, sgd, epochs=2).batch_loss)
-    last = " and ".join(f"{run[-1]:.1f}" for run in losses[name])
-    print(f"{name:15} training loss in the second epoch: {last}")
+    both = ", ".join(f"{run[0]:.2f} then {run[-1]:.2f}" for run in losses[name])
+    print(f"{name:15} training loss in the first and the second epoch: {both}")
 
 # %%
 looks = dict(zip(kinds, (("--", "o"), (":", "D"), ("-", "s"), ("-.", "^")), strict=True))
@@ -556,7 +556,7 @@ def my_identity(block): ...
 residual_block.identity(my_identity)
 
 # %% [markdown]
-# ## What you have seen
+# ## Summary
 #
 # - A residual block is $y = F(x) + x$; in minires you write the branch, and the contract does the
 #   rest.
@@ -573,6 +573,8 @@ residual_block.identity(my_identity)
 # equations 1 and 2, sections 3.2 to 3.4 and 4.1, table 3, figures 2 and 5. Goyal et al. 2017,
 # "Accurate, large minibatch SGD: training ImageNet in 1 hour", section 5.1.
 #
-# Worked solutions: [solutions/07_residual_block.ipynb](solutions/07_residual_block.ipynb).
+# Worked solutions: [solutions/07_residual_block.ipynb](solutions/07_residual_block.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
 # **Next:** [08 · Where the gradient goes](08_where_the_gradient_goes.ipynb): the same split, for
 # every block of a deep network at once.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from minires import kernels
 from minires.check import diagnose
-from minires.exercises.checking import Wrong, call, close, exercise, numbers
+from minires.errors import ShapeError
+from minires.exercises.checking import Wrong, call, close, exercise, explanation, numbers
 from minires.kernels.geometry import conv_output_size
 
 __all__ = ["columns", "grad_input", "grad_weight", "matrix_product", "output_size"]
@@ -86,7 +87,8 @@ def output_size(attempt: Any) -> str:
     right = [conv_output_size(*case) for case in _SIZES]
     if found == right:
         return "The same in all cases as mr.kernels.geometry.conv_output_size."
-    why = _first(text for wrong, text in _WRONG_SIZES if found == [wrong(*c) for c in _SIZES])
+    known = (text for wrong, text in _WRONG_SIZES if found == [wrong(*c) for c in _SIZES])
+    why = next(known, "")
     off = next(i for i, number in enumerate(found) if number != right[i])
     close(found[off], right[off], f"output_size{_SIZES[off]}", rtol=0.0, why=why)
     raise Wrong(why)
@@ -123,37 +125,32 @@ def columns(attempt: Any) -> str:
         C, (OH, OW) = shape[0], _size(shape, KH, KW, stride)
         what = f"columns of an image {shape}, kernel {KH} x {KW}, stride {stride}: the matrix"
         found = numbers(call(attempt, x, KH, KW, stride), what)
-        _look_for(
-            found,
-            right,
-            what,
-            [
-                (right.T, "Each window lies in a row. Here it should lie in a column."),
-                (
-                    right.reshape(C, KH * KW, -1).swapaxes(0, 1).reshape(right.shape),
-                    "The channel is the innermost index of a row here. The weight (C, KH, KW) has "
-                    "it outermost.",
-                ),
-                (
-                    right.reshape(C, KH, KW, -1).swapaxes(1, 2).reshape(right.shape),
-                    "Rows and columns of the kernel are in each other's place: kw should run "
-                    "fastest.",
-                ),
-                (
-                    right.reshape(-1, OH, OW).swapaxes(1, 2).reshape(right.shape),
-                    "The outputs are in the order of the columns: ow should run fastest.",
-                ),
-                (
-                    _columns(x, KH, KW, 1),
-                    "These are the windows at stride 1. The next window begins `stride` further.",
-                ),
-                (
-                    np.concatenate(list(right.reshape(C, KH * KW, -1)), axis=1),
-                    "The channels lie side by side. One window holds the pixels of all channels: "
-                    "they belong in one column, one above the other.",
-                ),
-            ],
-        )
+        known = [
+            (right.T, "Each window lies in a row. Here it should lie in a column."),
+            (
+                right.reshape(C, KH * KW, -1).swapaxes(0, 1).reshape(right.shape),
+                "The channel is the innermost index of a row here. The weight (C, KH, KW) has "
+                "it outermost.",
+            ),
+            (
+                right.reshape(C, KH, KW, -1).swapaxes(1, 2).reshape(right.shape),
+                "Rows and columns of the kernel are in each other's place: kw should run fastest.",
+            ),
+            (
+                right.reshape(-1, OH, OW).swapaxes(1, 2).reshape(right.shape),
+                "The outputs are in the order of the columns: ow should run fastest.",
+            ),
+            (
+                _columns(x, KH, KW, 1),
+                "These are the windows at stride 1. The next window begins `stride` further.",
+            ),
+            (
+                np.concatenate(list(right.reshape(C, KH * KW, -1)), axis=1),
+                "The channels lie side by side. One window holds the pixels of all channels: "
+                "they belong in one column, one above the other.",
+            ),
+        ]
+        close(found, right, what, rtol=_RTOL, why=explanation(found, known, rtol=_RTOL))
     return "Each pixel is copied once for every window that it lies in."
 
 
@@ -177,35 +174,32 @@ def matrix_product(attempt: Any) -> str:
     ]:
         x, weight = rng.standard_normal(x_shape), rng.standard_normal(weight_shape)
         right = kernels.conv2d(x, weight, stride=stride)
-        what = f"conv2d of x {x_shape} with weight {weight_shape}, stride {stride}: the output"
+        what = f"conv2d of x {x_shape} with weight {weight_shape}, stride {stride}, padding 0: "
+        what += "the output"
         found = numbers(call(attempt, x, weight, stride), what)
         turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1])
         mixed = np.ascontiguousarray(right.swapaxes(0, 1)).reshape(right.shape)
-        _look_for(
-            found,
-            right,
-            what,
-            [
-                (
-                    right.swapaxes(0, 1),
-                    "The first axis should be the image, the second the channel.",
-                ),
-                (
-                    mixed,
-                    "The numbers are right, and at the wrong places: a product (C_out, N*OH*OW) "
-                    "cannot be reshaped to (N, C_out, OH, OW); it needs its axes exchanged.",
-                ),
-                (
-                    kernels.conv2d(x, turned, stride=stride),
-                    "The kernel is turned by half a turn. That is what mathematicians call a "
-                    "convolution; networks do without.",
-                ),
-                (
-                    kernels.conv2d(x, weight),
-                    "This is the convolution at stride 1. The next window begins `stride` further.",
-                ),
-            ],
-        )
+        known = [
+            (
+                right.swapaxes(0, 1),
+                "The first axis should be the image, the second the channel.",
+            ),
+            (
+                mixed,
+                "The numbers are right, and at the wrong places: a product (C_out, N*OH*OW) "
+                "cannot be reshaped to (N, C_out, OH, OW); it needs its axes exchanged.",
+            ),
+            (
+                kernels.conv2d(x, turned, stride=stride),
+                "The kernel is turned by half a turn. That is what mathematicians call a "
+                "convolution; networks do without.",
+            ),
+            (
+                kernels.conv2d(x, weight),
+                "This is the convolution at stride 1. The next window begins `stride` further.",
+            ),
+        ]
+        close(found, right, what, rtol=_RTOL, why=explanation(found, known, rtol=_RTOL))
     return "The same numbers as mr.kernels.conv2d."
 
 
@@ -223,7 +217,15 @@ def grad_weight(attempt: Any) -> str:
     """
     rng = np.random.default_rng(33)
     x, grad_out = rng.standard_normal((2, 3, 5, 4)), rng.standard_normal((2, 4, 4, 2))
-    _shape(call(attempt, grad_out, x), (4, 3, 2, 3), "grad_weight")
+    what = f"grad_weight of grad_out {grad_out.shape}, x {x.shape}, stride 1, padding 0,"
+    found = _call(
+        attempt,
+        (grad_out, x),
+        what,
+        "The first two axes of x and grad_out are not exchanged: the sum is over the images, so\n"
+        "they have to stand where conv2d has its channels.",
+    )
+    _shape(found, (4, 3, 2, 3), what, "KH = H - OH + 1 and KW = W - OW + 1.")
 
     def forward(x: Any, weight: Any, bias: Any) -> Any:
         return kernels.conv2d(x, weight, bias)
@@ -252,18 +254,24 @@ def grad_input(attempt: Any) -> str:
     """
     rng = np.random.default_rng(34)
     weight, grad_out = rng.standard_normal((4, 3, 3, 2)), rng.standard_normal((2, 4, 4, 2))
-    found = numbers(call(attempt, grad_out, weight, 0), "grad_input")
+    what = f"grad_input of grad_out {grad_out.shape}, weight {weight.shape}, stride 1, padding 0,"
+    found = _call(
+        attempt,
+        (grad_out, weight, 0),
+        what,
+        "The two channel axes of the weight are not exchanged: the gradient has C_out channels.",
+    )
     if found.shape == (2, 4, 6, 3):
         raise Wrong(
-            "grad_input has 4 channels, those of grad_out; it should have 3, those of x.\nOn the "
+            f"{what} has 4 channels, those of grad_out; it should have 3, those of x.\nOn the "
             "way back the weight leads from its first axis to its second."
         )
     if found.shape == (2, 3, 2, 1):
         raise Wrong(
-            "grad_input should have the shape (2, 3, 6, 3), but has (2, 3, 2, 1).\nA convolution "
+            f"{what} should have the shape (2, 3, 6, 3), but has (2, 3, 2, 1).\nA convolution "
             "makes an image smaller; here it has to become larger. What must stand around grad_out?"
         )
-    _shape(found, (2, 3, 6, 3), "grad_input")
+    _shape(found, (2, 3, 6, 3), what, "KH and KW each need their own border.")
 
     def forward(x: Any, weight: Any, bias: Any, padding: int = 0) -> Any:
         return kernels.conv2d(x, weight, bias, padding=padding)
@@ -298,24 +306,21 @@ def _size(shape: tuple[int, ...], KH: int, KW: int, stride: int) -> tuple[int, i
     return conv_output_size(H, KH, stride, 0, 1), conv_output_size(W, KW, stride, 0, 1)
 
 
-def _shape(found: Any, shape: tuple[int, ...], what: str) -> None:
-    found = numbers(found, what)
+def _call(attempt: Any, args: tuple[Any, ...], what: str, on_channels: str) -> np.ndarray:
+    """The numbers that the attempt returns; what to look at if the library refuses the channels."""
+    try:
+        return numbers(call(attempt, *args), what)
+    except ShapeError as error:
+        why = f"\n{on_channels}" if "channels" in str(error) else ""
+        said = f"{error}\nThat was {what.rstrip(',')}.{why}"
+        raise ShapeError(said).with_traceback(error.__traceback__) from error
+
+
+def _shape(found: np.ndarray, shape: tuple[int, ...], what: str, not_square: str) -> None:
+    """Wrong unless the shape is right; ``not_square`` is said if one axis of the image is off."""
+    why = ""
+    right = [one == other for one, other in zip(found.shape, shape, strict=False)]
+    if found.ndim == 4 and right in ([True, True, True, False], [True, True, False, True]):
+        why = f"\nThe kernel is not square: {not_square}"
     if found.shape != shape:
-        raise Wrong(f"{what} should have the shape {shape}, but has {found.shape}.")
-
-
-def _look_for(
-    found: np.ndarray, right: np.ndarray, what: str, wrong: list[tuple[np.ndarray, str]]
-) -> None:
-    """Wrong, with the reason if a known mistake gives just these numbers, unless they are right."""
-
-    def alike(expected: np.ndarray) -> bool:
-        allowed = _RTOL * np.abs(expected).max()
-        return found.shape == expected.shape and np.allclose(found, expected, 0.0, allowed)
-
-    if not alike(right):
-        close(found, right, what, rtol=_RTOL, why=_first(why for one, why in wrong if alike(one)))
-
-
-def _first(texts: Iterable[str]) -> str:
-    return next(iter(texts), "")
+        raise Wrong(f"{what} should have the shape {shape}, but has {found.shape}.{why}")

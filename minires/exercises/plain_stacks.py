@@ -191,12 +191,20 @@ _CASES: tuple[tuple[tuple[float, float], tuple[float, float], str, str], ...] = 
         "Its gap between training and test is wider too, but its training error is higher: it was "
         "not fitted too well.",
     ),
+    (
+        (5.0, 8.0),
+        (5.6, 12.0),
+        "over-fitting",
+        "Six tenths of a point count as none; the test error is higher.",
+    ),
 )
 
 
 @exercise(
     "Degradation or over-fitting",
-    "A network that over-fits is good at the images that it has seen.",
+    "A network that over-fits is good at the images that it has seen. So the training error comes "
+    "first: if the deeper network has the higher one, that is degradation. Only if not does the "
+    "test error decide: over-fitting if that is higher, else neither.",
 )
 def what_went_wrong(attempt: Any) -> str:
     """Tell from the final errors of a shallower and a deeper network what happened.

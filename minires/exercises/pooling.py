@@ -9,7 +9,15 @@ import numpy as np
 
 from minires import kernels
 from minires.device import Array
-from minires.exercises.checking import Wrong, call, close, diagnosed, exercise, explanation, numbers
+from minires.exercises.checking import (
+    call,
+    close,
+    diagnosed,
+    exercise,
+    explanation,
+    numbers,
+    two,
+)
 from minires.kernels.geometry import check_pool2d, window_counts
 
 __all__ = ["divisors", "global_average_gradient", "max_with_indices", "scatter", "ties"]
@@ -30,15 +38,15 @@ def max_with_indices(attempt: Callable[..., Any]) -> str | None:
     """
     rng = np.random.default_rng(5)
     cases = [
-        (rng.standard_normal((2, 3, 6, 4)), 2, 2, 0),
         (rng.standard_normal((1, 2, 7, 5)), 3, 2, 0),
+        (rng.standard_normal((2, 3, 6, 4)), 2, 2, 0),
         (rng.standard_normal((2, 1, 5, 6)) - 3.0, 3, 2, 1),
         (rng.integers(0, 3, (2, 2, 5, 5)).astype(float), 2, 1, 0),
         (rng.standard_normal((1, 2, 8, 6)), 2, 3, 0),
     ]
     for x, k, s, p in cases:
         what = f"for x of {x.shape}, kernel_size={k}, stride={s}, padding={p}: "
-        found_out, found_indices = _two(call(attempt, x, k, s, p))
+        found_out, found_indices = two(call(attempt, x, k, s, p), "(out, indices)")
         out, indices = kernels.max_pool2d(x, k, s, p)
         zeros = kernels.max_pool2d(_padded(x, p), k, s)[0]
         why = explanation(found_out, {"A padding of zeros wins where all is negative.": zeros})
@@ -50,12 +58,6 @@ def max_with_indices(attempt: Callable[..., Any]) -> str | None:
         why = explanation(found_indices, _other_indices(x, k, s, p))
         close(found_indices, indices, f"{what}indices", rtol=0.0, why=why)
     return _remark_on_nan(attempt)
-
-
-def _two(result: Any) -> tuple[Any, Any]:
-    if not isinstance(result, tuple | list) or len(result) != 2:
-        raise Wrong("Return two things: the maxima, and where they were.")
-    return result[0], result[1]
 
 
 def _padded(x: Array, p: int, value: float = 0.0) -> Array:
@@ -87,7 +89,9 @@ def _other_indices(x: Array, k: int, s: int, p: int) -> dict[str, Array]:
 def _remark_on_nan(attempt: Callable[..., Any]) -> str | None:
     x = np.array([[[[2.0, 1.0], [np.nan, 4.0]]]])
     try:
-        found = float(numbers(_two(call(attempt, x, 2, 2, 0))[0], "out").ravel()[0])
+        found = float(
+            numbers(two(call(attempt, x, 2, 2, 0), "(out, indices)")[0], "out").ravel()[0]
+        )
     except Exception:  # nobody asked for this, so it spoils nothing
         return None
     if np.isnan(found):

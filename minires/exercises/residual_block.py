@@ -128,8 +128,8 @@ def _basic(
 
 @exercise(
     "The shortcut of option A",
-    "x[:, :, ::2, ::2] takes every second pixel. F.pad takes pairs from the last axis to the "
-    "first: (left, right, top, bottom, front, back), and the channels are the third pair.",
+    "F.pad counts from the last axis: it takes (left, right, top, bottom, front, back), and the "
+    "channels are the third pair.",
 )
 def pad_shortcut(attempt: Callable[..., Any]) -> None:
     """Write the shortcut that pads with zeros.

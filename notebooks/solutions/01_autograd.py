@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 01 · Autograd: solutions
 #
-# To the exercises of [01 · Autograd](../01_autograd.ipynb). Other ways are right too; the checks
-# say so.
+# Of [01 · Autograd](../01_autograd.ipynb). Try them there first; other ways are as good if the
+# check says so.
 
 # %%
 import numpy as np
@@ -130,3 +130,6 @@ def product(f, x, v):
 
 
 autograd.hessian_vector(product)
+
+# %% [markdown]
+# Back to [01 · Autograd](../01_autograd.ipynb).

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 02 · Checking gradients: solutions
 #
-# To the exercises of [02 · Checking gradients](../02_checking_gradients.ipynb). Other ways are
-# right too; the checks say so.
+# Of [02 · Checking gradients](../02_checking_gradients.ipynb). Try them there first; other ways are
+# as good if the check says so.
 
 # %%
 import numpy as np
@@ -162,3 +162,6 @@ def cotangent(x):
 
 
 gradient_checks.cotangent(cotangent)
+
+# %% [markdown]
+# Back to [02 · Checking gradients](../02_checking_gradients.ipynb).

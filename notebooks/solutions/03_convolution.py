@@ -11,10 +11,10 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 03 · Convolution three ways
+# # 03 · Convolution three ways: solutions
 #
-# One way to solve each exercise of [03 · Convolution three ways](../03_convolution.ipynb), and why
-# it works. Yours may look different; what counts is what the check says.
+# Of [03 · Convolution three ways](../03_convolution.ipynb). Try them there first; other ways are as
+# good if the check says so.
 
 # %%
 import numpy as np
@@ -125,3 +125,6 @@ def grad_input(grad_out, weight, padding):
 
 
 check.grad_input(grad_input)
+
+# %% [markdown]
+# Back to [03 · Convolution three ways](../03_convolution.ipynb).

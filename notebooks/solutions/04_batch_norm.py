@@ -11,11 +11,10 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 04 · Batch normalisation
+# # 04 · Batch normalisation, backward line by line: solutions
 #
-# One way to solve each exercise of
-# [04 · Batch normalisation, backward line by line](../04_batch_norm.ipynb), and why it works. Yours
-# may look different; what counts is what the check says.
+# Of [04 · Batch normalisation, backward line by line](../04_batch_norm.ipynb). Try them there
+# first; other ways are as good if the check says so.
 
 # %%
 import numpy as np
@@ -122,3 +121,6 @@ def fold(weight, bias, gamma, beta, mean, var, eps):
 
 
 check.fold(fold)
+
+# %% [markdown]
+# Back to [04 · Batch normalisation, backward line by line](../04_batch_norm.ipynb).

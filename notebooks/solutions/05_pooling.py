@@ -11,10 +11,10 @@
 # ---
 
 # %% [markdown]
-# # 05 · Pooling and ties: worked solutions
+# # 05 · Pooling and ties: solutions
 #
-# To the exercises of [05 · Pooling and ties](../05_pooling.ipynb). There are other ways; the checks
-# take any that gives the right numbers.
+# Of [05 · Pooling and ties](../05_pooling.ipynb). Try them there first; other ways are as good if
+# the check says so.
 
 # %%
 import numpy as np
@@ -112,3 +112,6 @@ def my_global_average_gradient(grad_out, x_shape):
 
 
 pooling.global_average_gradient(my_global_average_gradient)
+
+# %% [markdown]
+# Back to [05 · Pooling and ties](../05_pooling.ipynb).

@@ -13,7 +13,8 @@
 # %% [markdown]
 # # 06 · Plain stacks: solutions
 #
-# The exercises of [06 · Plain stacks](../06_plain_stacks.ipynb), worked. Try them there first.
+# Of [06 · Plain stacks](../06_plain_stacks.ipynb). Try them there first; other ways are as good if
+# the check says so.
 
 # %%
 import math

@@ -11,10 +11,10 @@
 # ---
 
 # %% [markdown]
-# # 07 · The residual block: worked solutions
+# # 07 · The residual block: solutions
 #
-# To the exercises of [07 · The residual block](../07_residual_block.ipynb). There are other ways;
-# the checks take any that gives the right numbers.
+# Of [07 · The residual block](../07_residual_block.ipynb). Try them there first; other ways are as
+# good if the check says so.
 
 # %%
 import numpy as np
@@ -137,3 +137,6 @@ def my_identity(block):
 
 
 residual_block.identity(my_identity)
+
+# %% [markdown]
+# Back to [07 · The residual block](../07_residual_block.ipynb).

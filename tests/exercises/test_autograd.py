@@ -386,6 +386,12 @@ def rows_of(weighted: Callable[[Any, Any], Any], after: Callable[[Any, Any], Any
     return attempt
 
 
+def by_differences(f: Any, x: Any, v: Any) -> Any:
+    h = 1e-5
+    after, before = (mr.tensor(x.data + s * h * v.data, requires_grad=True) for s in (1, -1))
+    return (mr.grad(f(after), after)[0] - mr.grad(f(before), before)[0]) / (2 * h)
+
+
 def not_recorded(f: Any, x: Any, v: Any) -> Any:
     (g,) = mr.grad(f(x), x)
     return mr.grad((g * v).sum(), x)[0]
@@ -412,6 +418,7 @@ def test_a_product_that_leaves_a_gradient_behind_passes_and_hears_so() -> None:
         (rows_of(lambda g, v: g.sum(), lambda h, v: h), "a vector of ones"),
         (not_cleared, "This is H v + g"),
         (not_recorded, "does not require grad"),
+        (by_differences, "a difference of two gradients"),
         (lambda f, x, v: 1.0, "should have the shape (3,)"),
     ],
 )

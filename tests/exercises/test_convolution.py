@@ -206,6 +206,9 @@ def test_the_gradient_by_the_weight_by_taps_or_as_a_convolution() -> None:
         (lambda g, x: by_taps(g, x) / len(x), "divided by the size of the batch"),
         (lambda g, x: by_taps(g[-1:], x[-1:]), "last sample alone"),
         (lambda g, x: by_taps(g, x).swapaxes(0, 1), "should have the shape (4, 3, 2, 3)"),
+        (lambda g, x: np.zeros((4, 3, 2, 2)), "The kernel is not square: KH = H - OH + 1"),
+        (lambda g, x: np.zeros((4, 3)), "grad_out (2, 4, 4, 2), x (2, 3, 5, 4), stride 1"),
+        (lambda g, x: kernels.conv2d(x, g), "first two axes of x and grad_out are not exchanged"),
     ],
 )
 def test_a_wrong_gradient_by_the_weight_is_named(wrong: Callable[..., Any], told: str) -> None:
@@ -250,6 +253,12 @@ def test_the_gradient_by_the_input_with_the_turned_kernel_or_by_windows() -> Non
         (lambda g, w, p: back_to_windows(g, w, p, add=False), "overwrite one another"),
         (lambda g, w, p: turned_kernel(g, w, 0), "padding is forgotten"),
         (lambda g, w, p: turned_kernel(g, w, p, back=False), "Check in_channels"),
+        (
+            lambda g, w, p: turned_kernel(g, w, p, back=False),
+            "channel axes of the weight are not exchanged",
+        ),
+        (lambda g, w, p: np.zeros((2, 3, 6, 5)), "The kernel is not square: KH and KW each"),
+        (lambda g, w, p: np.zeros((2, 3, 4, 3)), "weight (4, 3, 3, 2), stride 1, padding 0"),
         (
             lambda g, w, p: np.zeros((2, 4, 6, 3)),
             "On the way back the weight leads from its first axis to its second",

@@ -84,7 +84,7 @@ def test_max_pooling() -> None:
         (lambda *a: loops(*a, later=True), "Of equal numbers the last wins here"),
         (with_indices(in_window), "count from the corner of the window"),
         (with_indices(in_all_planes), "count on through all planes"),
-        (lambda *a: loops(*a)[0], "Return two things"),
+        (lambda *a: loops(*a)[0], "Return a pair (out, indices), not a ndarray"),
         (lambda x, k, s, p: kernels.max_pool2d(x, k, 1, p), "windows along an axis"),
     ],
 )
