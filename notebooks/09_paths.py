@@ -17,8 +17,8 @@
 # through, exactly, over all of its $2^L$ paths; say what sampling single paths shows and what it
 # hides; and remove blocks from a trained network and read what that does, and does not, tell.
 #
-# You need notebook 08 (where the gradient goes). It takes about 40 minutes to work through; running
-# all cells takes about half a minute.
+# You need notebook 08 (where the gradient goes). It takes about 40 minutes with the four exercises;
+# running all cells takes about half a minute.
 
 # %%
 import itertools
@@ -38,7 +38,7 @@ images, labels = data.batch(64)
 # ## A sum over paths
 #
 # Two residual blocks: $x_1 = x_0 + F_1(x_0)$ and $x_2 = x_1 + F_2(x_1)$. Put the first into the
-# second (Veit et al. 2016, equations 3 to 6):
+# second (Veit et al. 2016, section 3):
 #
 # $$ x_2 = x_0 + F_1(x_0) + F_2\big(x_0 + F_1(x_0)\big) $$
 #
@@ -115,8 +115,8 @@ for k, component in zip(spectrum.lengths, spectrum.components, strict=True):
     print(f"{k:6}   {spectrum.counts[k]:5}   {norms[0]:16.4f}   {norms[1]:9.4f}   {off:19.0e}")
 
 # %% [markdown]
-# It is, up to rounding. For 27 blocks there are 134 million paths, and the spectrum costs as much
-# as 14 ordinary backward passes, since it carries coefficients and not paths.
+# It is, up to rounding. For 27 blocks there are 134 million paths, but 28 coefficients, and the
+# spectrum carries coefficients and not paths.
 #
 # There is another way to check it. With $t = 0.5$ the polynomial is the gradient of a network whose
 # branches count half, in backward only. That is a lesion of notebook 08:
@@ -145,7 +145,8 @@ paths.spectrum(multiply)
 # %% [markdown]
 # ## Which paths carry the gradient
 #
-# Now a residual network of 56 layers: 27 blocks, so most of its paths go through 13 or 14 branches.
+# Now a residual network of 56 layers: 27 blocks, so a path drawn at random goes
+# through 13.5 branches on average.
 #
 # **Predict first.** Through how many branches did most of its gradient come, before training?
 
@@ -223,10 +224,10 @@ print(f"sum of the products: {sum(sample.totals):.0f}, the gradient: {gradient:.
 print(f"the longest path, of which there is one: {sample.totals[-1]:.2e} and {found.norms[-1]:.2e}")
 
 # %% [markdown]
-# The product lies far above the exact components, thousands of times in all, and its peak is at
-# longer paths. It adds up norms as if all paths of one length pointed the same way. They do not:
-# among millions of gradients in about random directions most cancels, and the longer the paths, the
-# more of them there are. Where there is one path, at both ends, the two agree.
+# The product lies far above the exact components, more than a thousand times in all, and its peak
+# is at longer paths. It adds up norms as if all paths of one length pointed the same way. They do
+# not: among millions of gradients in about random directions most cancels, and the longer the
+# paths, the more of them there are. Where there is one path, at both ends, the two agree.
 #
 # So the figure of the paper is right in what it says of short paths: they carry the gradient, and
 # the exact spectrum moves it to shorter ones yet. As a measure of *how much* comes over each length
@@ -357,14 +358,17 @@ for moment, one in spectra.items():
 #   over all paths of a length; they add up to the gradient, and their norms do not.
 # - Before training the gradient of 27 blocks comes through six to ten branches. Neither the path
 #   over all skips nor that through all branches counts. Training moves it to shorter paths.
-# - Mean norm times number of paths, from samples, ignores that paths cancel: thousands of times too
-#   much in all, and at lengths too great.
+# - Mean norm times number of paths, from samples, ignores that paths cancel: more than a thousand
+#   times too much in all, and at lengths too great.
 # - Leaving out one block hurts a residual network little and ruins a plain one. It says how the
 #   function depends on a block, and nothing about the gradient in training.
 #
 # **References.** Veit, Wilber and Belongie 2016, "Residual networks behave like ensembles of
-# relatively shallow networks", equations 3 to 6 and figure 1 for the paths, figures 3 and 5 for the
+# relatively shallow networks", section 3 and figure 1 for the paths, figures 3 and 5 for the
 # lesions, figure 6 for sampled paths. He, Zhang, Ren and Sun 2015, "Deep residual learning for
 # image recognition", equation 1.
 #
-# **Next:** 10, pre-activation.
+# Worked solutions: [solutions/09_paths.ipynb](solutions/09_paths.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
+# **Next:** [10 · Pre-activation, and the orders of BN, ReLU and addition](10_preactivation.ipynb).

@@ -187,8 +187,25 @@ with style.context():
 # ## What the ReLU after the sum masks
 #
 # The block of 2015 has $f$ = ReLU: where $z = x + F(x)$ is not above 0, the gradient is cut for the
-# skip as well. **Predict:** what share of the numbers is masked in a block? Half, as in a ReLU
-# behind a batch norm? And how does it change from block to block?
+# skip as well.
+#
+# ### Exercise 2: count it yourself
+#
+# `sums` is an array (L, N, C, H, W) of what the ReLUs of L blocks are given. Return the share that
+# each block masks, (L,), and the share of places that no block masks.
+
+
+# %%
+def mask_statistics(sums): ...
+
+
+preactivation.mask_statistics(mask_statistics)
+
+# %% [markdown]
+# ### In a network of 56 layers
+#
+# **Predict:** what share of the numbers is masked in a block? Half, as in a ReLU behind a batch
+# norm? And how does it change from block to block?
 
 # %%
 mr.manual_seed(0)
@@ -217,18 +234,6 @@ for stage in range(3):
 # %% [markdown]
 # Three to four times as many as independent blocks would leave: where $x$ is large, it is large in
 # the next block as well.
-#
-# ### Exercise 2: count it yourself
-#
-# `sums` is an array (L, N, C, H, W) of what the ReLUs of L blocks are given. Return the share that
-# each block masks, (L,), and the share of places that no block masks.
-
-
-# %%
-def mask_statistics(sums): ...
-
-
-preactivation.mask_statistics(mask_statistics)
 
 # %% [markdown]
 # ### The gradient on the identity path
@@ -271,9 +276,10 @@ with style.context():
 # Within a stage the pre-activation path hands the gradient on to the last bit, as equation 5 has
 # it, and the masked one loses some of it in every block. But look at the steps between the stages.
 # There the pre-activation blocks of the paper have batch norm and ReLU before the fork, and the
-# path is *not* clean: batch norm divides what comes back by the size of the signal, a factor of
-# four to five in each. Over the whole network that takes more than the masks of 2015 do. "A clean
-# identity path" is true of a stage, not of these networks as a whole.
+# path is *not* clean. A factor of four to five is lost in each: batch norm divides what comes back
+# by the size of the signal; the ReLU takes half of the energy; and half of the channels, those that
+# shortcut A padded, lead nowhere. Over the whole network that takes more than the masks of 2015 do.
+# "A clean identity path" is true of a stage, not of these networks as a whole.
 #
 # The paper says of the mask that it is no great harm in a network that is not very deep: after some
 # training the sums are more frequently above zero (section 4.2). **Predict,** then see what three
@@ -507,8 +513,9 @@ with style.context():
 # What holds in both runs:
 #
 # - **Dropout on the skip** does not train at all: a loss of 2.3 is guessing among ten. Nor did it
-#   lack a gradient, for before training it has the *largest* part over the skips alone. It destroys
-#   the signal on the way forward, block after block.
+#   lack a gradient, for before training it has the *largest* part over the skips alone. What
+#   dropout does forward, halving the ways in every block, is the likely cause; it was not
+#   measured.
 # - **A constant factor of 0.5** is behind the identity, more so with 0.5 on the branch as well. The
 #   gradient does not vanish in either; only its part over the skips alone does (to a factor of
 #   about $10^{-4}$ of the whole).
@@ -523,7 +530,7 @@ with style.context():
 # So what predicts the training here? Not the growth of the gradient, and not the part that comes
 # over the skips alone. One number taken before training is not a verdict.
 #
-# ## What you have seen
+# ## Summary
 #
 # - With $h$ and $f$ the identity, signal and gradient are sums over blocks (equations 4 and 5), to
 #   rounding. The term that comes through no branch cannot vanish; before training it is a small
@@ -539,5 +546,7 @@ with style.context():
 # 2015, "Deep residual learning for image recognition", figure 5. Srivastava, Greff and Schmidhuber
 # 2015, "Highway networks", on gates.
 #
-# Worked solutions: [solutions/10_preactivation.ipynb](solutions/10_preactivation.ipynb).
+# Worked solutions: [solutions/10_preactivation.ipynb](solutions/10_preactivation.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
 # **Next:** [11 · The other remedies](11_other_remedies.ipynb).

@@ -102,7 +102,7 @@ for name, model in deeper.items():
 
 # %% [markdown]
 # Without norm: not a bit, in either mode. Calibrated: nothing but rounding in evaluation mode, and
-# a few percent in training mode, where each batch has statistics of its own.
+# two percent of the largest output in training mode, where each batch has statistics of its own.
 #
 # ### Exercise 1: a plain block that changes nothing
 #
@@ -329,8 +329,8 @@ except mr.errors.UsageError as error:
 # A network has L branches of m layers each, and the last layer of each starts at zero. A step of
 # the optimiser should move the output by about as much whatever L is, so each branch should
 # contribute $1/L$ of the move. A layer before the last one, scaled by $s$, brings its scale into
-# the move twice: in what the last layer reads, and in the gradient. With $m - 1$ such layers
-# $s^{2(m-1)} = 1/L$. Return $s$.
+# the move twice: in what the last layer reads, and in the gradient. There are $m - 1$ such layers.
+# What must $s$ be?
 
 
 # %%
@@ -476,8 +476,8 @@ with style.context():
 #   loss has the two other losses in it, with 0.3 each.)
 # - **Construction** from the trained plain-20: far better than from scratch when it is calibrated;
 #   it has seen the images twice as often. Neither is better than plain-20 trained twice, above.
-# - **Zero-init and stochastic depth**: 2.9 % and 4.7 %. That is the distance between two seeds of
-#   the residual network, and orders nothing.
+# - **Zero-init and stochastic depth**: 2.9 % and 4.7 %. The first lies between the two seeds of
+#   the residual network, the second outside; that orders nothing.
 # - **Without batch norm**: with He's weights it does not train at this rate, 90 % is guessing.
 #   SkipInit and Fixup do; three epochs leave them at about 35 %. Their authors give them other
 #   recipes and far more steps.
@@ -488,7 +488,7 @@ with style.context():
 # last at the rate 0.03, as it diverged at 0.1. So with more steps the networks without batch norm
 # come much nearer, and the rest is as here.
 #
-# ## What you have seen
+# ## Summary
 #
 # - A plain network can be made deeper without a change, by leaving out batch norm in the new blocks
 #   or by calibrating it. Trained on, it falls behind the shallow one that is trained as long.
@@ -498,7 +498,8 @@ with style.context():
 #   step as that of one of 20, with batch norm or without. One factor of zero learns; two do not.
 # - Stochastic depth with $p_L = 0.5$ leaves out a quarter of the branches.
 # - Of all remedies here the identity skip together with batch norm makes the difference; the rest
-#   is within what two seeds differ by, or needs another recipe.
+#   is within what two seeds differ by, or needs another recipe; construction from a trained
+#   plain-20 helps, but less than training plain-20 on.
 #
 # **References.** He, Zhang, Ren and Sun 2015, "Deep residual learning for image recognition",
 # section 1. Szegedy et al. 2015, "Going deeper with convolutions", section 5. Lee, Xie, Gallagher,
@@ -509,5 +510,7 @@ with style.context():
 # you need: fast convergence at large depth", equation 1. Huang, Sun, Liu, Sedra and Weinberger
 # 2016, "Deep networks with stochastic depth", equations 4 and 5.
 #
-# Worked solutions: [solutions/11_other_remedies.ipynb](solutions/11_other_remedies.ipynb).
-# **Next:** [12 · Shattering and the loss landscape](12_shattering_and_landscape.ipynb).
+# Worked solutions: [solutions/11_other_remedies.ipynb](solutions/11_other_remedies.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
+# **Next:** [12 · Shattering, Jacobians and the loss landscape](12_shattering_and_landscape.ipynb).

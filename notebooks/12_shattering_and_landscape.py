@@ -188,12 +188,12 @@ for kind, lens in lenses.items():
 lenses["residual"]
 
 # %% [markdown]
-# Of one layer the residual stack is the better one: more of its values lie near 1, and none is
-# zero, while a plain layer loses half of the directions, one for each unit that is off. But "near
+# Of one layer the residual stack is the better one: more of its values lie near 1, and none is zero
+# here, while a plain layer loses half of the directions, one for each unit that is off. But "near
 # 1" is not 1: its mean square is $1 + 1$, one from the skip and one from the branch, and twenty
-# factors of $\sqrt 2$ are a thousand. All layers together stretch *more* than the plain ones,
-# about a thousand times as much, and with the largest value so large the smallest ones drown in
-# rounding: not all of the rank of one layer is left (the bottom panel).
+# factors of $\sqrt 2$ are a thousand. All layers together stretch *more* than the plain ones, about
+# a thousand times as much, and with the largest value so large the smallest ones drown in rounding:
+# not all of the rank of one layer is left (the bottom panel).
 #
 # So the skip alone does not keep a gradient's size. What keeps it is whatever makes branches small
 # beside the sum: batch normalisation, which divides by a sum that grows, or a start at zero
@@ -452,8 +452,8 @@ landscape.what_it_shows(answer)
 #   white noise; skips keep them alike.
 # - The theorems assume independent gates. In real networks without normalisation inputs grow
 #   alike, and the correlation decays far more slowly; it is batch normalisation that shatters.
-# - The Jacobian of a residual block loses no direction. Without normalisation many such blocks
-#   together still stretch a thousandfold.
+# - The Jacobians of the residual layers had full rank here, where plain ones lose half of the
+#   directions. Without normalisation many such blocks together still stretch a thousandfold.
 # - A landscape is a section along random directions. Flat may mean that nothing is learned, and
 #   along the sharpest direction the loss rises far faster than in the picture. The Hessian's
 #   eigenvalue tells how fast, as far as the kinks of the ReLUs let a parabola hold.
@@ -466,5 +466,7 @@ landscape.what_it_shows(answer)
 # Pearlmutter 1994, "Fast exact multiplication by the Hessian".
 #
 # Worked solutions:
-# [solutions/12_shattering_and_landscape.ipynb](solutions/12_shattering_and_landscape.ipynb).
-# **Next:** [13 · Training on Fashion-MNIST](13_training_fashion_mnist.ipynb).
+# [solutions/12_shattering_and_landscape.ipynb](solutions/12_shattering_and_landscape.ipynb), which
+# `minires notebooks start --solutions` brings along.
+#
+# **Next:** [13 · Training a ResNet on Fashion-MNIST](13_training_fashion_mnist.ipynb).

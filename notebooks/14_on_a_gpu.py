@@ -24,8 +24,7 @@
 # You need Python, and to read a few lines of C. **No GPU is needed**: kernels run on the CPU
 # here, a fiber for every thread, which takes a C++ compiler (g++ or clang++). Without one those
 # cells say so in a line and the notebook goes on. It takes about an hour with the five exercises,
-# and twenty seconds to run. Solutions are in
-# [solutions/14_on_a_gpu](solutions/14_on_a_gpu.ipynb).
+# and twenty seconds to run.
 
 # %%
 import matplotlib.pyplot as plt
@@ -85,8 +84,9 @@ else:
     )
 
 # %% [markdown]
-# They would differ in the last digits of float32, not more: sums are taken in another order
-# there. Where there is no card the library says so, and what to do:
+# At first they would differ in the last digits of float32: sums are taken in another order there.
+# Training then magnifies that (notebook 13). Where there is no card the library says so, and what
+# to do:
 
 # %%
 try:
@@ -464,9 +464,8 @@ for name, source, blocks in (("atomicAdd", ATOMIC, 4), ("block_sum", BLOCK, 1)):
 #
 # ## What it costs
 #
-# Three things have a price that a CPU does not have. How large are they? No card was there for
-# these figures: the speeds are **assumed**, round numbers of the order that data sheets give. Put
-# in yours.
+# Three things have a price that a CPU does not have. How large are they? The speeds are
+# **assumed**, round numbers of the order that data sheets give. Put in yours.
 
 # %%
 bus, memory, launch = (
@@ -566,6 +565,9 @@ else:
 # synchronization functions and on warp shuffle functions. Harris 2007, "Optimizing parallel
 # reduction in CUDA" (the tree). Chan, Golub and LeVeque 1979, "Updating formulae and a pairwise
 # algorithm for computing sample variances". How the library does it: `minires/kernels/cuda`.
+#
+# Worked solutions: [solutions/14_on_a_gpu.ipynb](solutions/14_on_a_gpu.ipynb), which
+# `minires notebooks start --solutions` brings along.
 #
 # **Next:** this was the last one. Go back to [00 · A first look](00_first_look.ipynb) with your
 # own network, or write an instrument of your own.

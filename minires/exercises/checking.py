@@ -13,7 +13,9 @@ from minires.autograd import Tensor
 from minires.check import diagnose
 from minires.device import to_numpy
 from minires.exercises.verdict import NOT_YET, PASSED, WRONG, Verdict
-from minires.rng import get_state, set_state
+from minires.nn import Module
+from minires.rng import get_state as rng_state
+from minires.rng import set_state as set_rng_state
 
 __all__ = [
     "NotYet",
@@ -26,6 +28,7 @@ __all__ = [
     "explanation",
     "numbers",
     "one_number",
+    "set_state",
     "two",
 ]
 
@@ -71,7 +74,7 @@ def exercise(
         def check(*attempt: Any) -> Verdict:
             if any(_is_empty(part) for part in attempt):
                 return Verdict(title, NOT_YET, "There is nothing here yet.", hint)
-            state = get_state()
+            state = rng_state()
             try:
                 said = judge(*attempt)
             except (NotYet, NotImplementedError) as reason:
@@ -81,7 +84,7 @@ def exercise(
             except Exception as error:
                 return Verdict(title, WRONG, _told(error), hint)
             finally:
-                set_state(state)
+                set_rng_state(state)
             return Verdict(title, PASSED, said or "")
 
         return check
@@ -122,6 +125,13 @@ def one_number(value: Any, what: str) -> float:
     if array.size != 1:
         raise Wrong(f"{what} should be one number, but has the shape {array.shape}.")
     return float(array.reshape(()))
+
+
+def set_state(module: Module, **values: Any) -> None:
+    """Set those of the module's parameters and buffers that it has, from arrays."""
+    state = module.state_dict()
+    new = {n: Tensor(np.asarray(v, np.float32)) for n, v in values.items() if n in state}
+    module.load_state_dict({**state, **new})
 
 
 def two(result: Any, what: str) -> tuple[Any, Any]:

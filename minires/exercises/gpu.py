@@ -145,7 +145,12 @@ def leaky_relu(attempt: Any) -> str:
     """
     source = _source(attempt)
     rng = np.random.default_rng(141)
-    for n, blocks, threads, slope in [(1, 1, 32, 0.5), (100, 4, 32, 0.25), (1000, 3, 64, 0.01)]:
+    for n, blocks, threads, slope in [
+        (1, 1, 32, 0.5),
+        (100, 4, 32, 0.25),
+        (1000, 3, 64, 0.01),
+        (100, 4, 32, 2.0),
+    ]:
         x = rng.standard_normal(n).astype(np.float32)
         if n > 1:
             x[:6] = np.nan, np.inf, -np.inf, 0.0, 2.0, -2.0
@@ -182,6 +187,10 @@ def _why_leaky(out: Any, x: Any, slope: Any, expected: Any, all_threads: int) ->
             (slope * x, "This is slope * x everywhere; where x > 0 it should be x."),
             (np.where(x > 0, x, slope), "On the negative side this is the slope, without x."),
         ]
+    if slope > 1:
+        with np.errstate(invalid="ignore"):
+            larger = np.maximum(x, slope * x)
+        wrong.insert(0, (larger, "The larger of the two is right only for a slope of at most 1."))
     for given, why in wrong:
         if np.allclose(out, given, rtol=1e-6, atol=0, equal_nan=True):
             return why

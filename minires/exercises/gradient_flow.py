@@ -21,8 +21,7 @@ _RTOL = 1e-5
 
 @exercise(
     "Skip and branch at the fork",
-    "Run the sum forward twice. In one of them hand the branch u.detach(), so that nothing comes "
-    "back through it; in the other the shortcut. mr.grad(z, u, grad_out) gives a tuple of one.",
+    "Which tensor operation keeps the numbers and cuts the history?",
 )
 def fork(attempt: Callable[..., Any]) -> str:
     """Split the gradient at the fork of one block by hand.
@@ -221,7 +220,7 @@ def left_without_skips(attempt: Callable[..., Any]) -> str:
             rtol=_RTOL,
             why=why,
         )
-    return "In a deep chain almost nothing is left, although each w was only somewhat below 1 + w."
+    return "In a deep chain almost nothing is left, where each w is less than half of 1 + w."
 
 
 @exercise(

@@ -12,7 +12,17 @@ import minires.functional as F
 from minires import nn
 from minires.autograd import Tensor
 from minires.errors import ShapeError
-from minires.exercises.checking import NotYet, Wrong, call, choose, close, exercise, numbers
+from minires.exercises.checking import (
+    Wrong,
+    call,
+    choose,
+    close,
+    exercise,
+    explanation,
+    numbers,
+    set_state,
+    two,
+)
 
 __all__ = ["gate_bias", "mask_statistics", "only_grows", "preactivation_block", "skip_factors"]
 
@@ -77,7 +87,7 @@ def skip_factors(attempt: Callable[..., Any]) -> str:
                 ),
                 (1 / right, "This is upside down: a skip of 0.5 halves the gradient."),
             ]
-        close(found, right, what, why=_why(found, known))
+        close(found, right, what, why=explanation(found, known))
     return "With equal scales the first of them is lambda ** L."
 
 
@@ -101,11 +111,12 @@ def mask_statistics(attempt: Callable[..., Any]) -> str:
     for shape in ((3, 4, 2, 5, 5), (6, 2, 3, 4, 6)):
         common = draw.standard_normal(shape[1:])  # blocks tend to mask the same places
         sums = 0.6 + common + 0.5 * draw.standard_normal(shape)
+        sums[draw.random(shape) < 0.1] = 0.0
         L = shape[0]
-        masked, clear = _pair(call(attempt, sums))
+        masked, clear = two(call(attempt, sums), "(share of each block, share of clear places)")
         found = np.ravel(numbers(masked, "the first answer"))
         of_block = (sums <= 0).mean(axis=(1, 2, 3, 4))
-        why = _why(
+        why = explanation(
             found,
             [
                 (1 - of_block, "That is the share that is let through; asked is what is masked."),
@@ -113,15 +124,17 @@ def mask_statistics(attempt: Callable[..., Any]) -> str:
                     (sums <= 0).sum(axis=(1, 2, 3, 4)),
                     "These are counts; divide by the numbers of a block.",
                 ),
+                ((sums < 0).mean(axis=(1, 2, 3, 4)), "At exactly 0 the ReLU masks too."),
                 (np.array([(sums <= 0).mean()]), "That is over all blocks together."),
             ],
         )
         close(found, of_block, f"the masked share of each of {L} blocks", why=why)
         found = numbers(clear, "the second answer")
         open_everywhere = (sums > 0).all(axis=0).mean()
-        why = _why(
+        why = explanation(
             found,
             [
+                ((sums >= 0).all(axis=0).mean(), "At exactly 0 the ReLU masks too."),
                 (
                     np.prod(1 - of_block),
                     "That is the product of the shares, which is right if blocks mask "
@@ -146,17 +159,6 @@ def mask_statistics(attempt: Callable[..., Any]) -> str:
         )
         close(found, open_everywhere, "the share with a clear way", why=why)
     return "Blocks that mask the same places leave more ways clear than independent ones would."
-
-
-def _pair(result: Any) -> tuple[Any, Any]:
-    if not isinstance(result, (tuple, list)) or len(result) != 2:
-        raise Wrong(
-            f"Return a pair (share of each block, share of clear places), not "
-            f"{'a ' + type(result).__name__}."
-        )
-    if any(part is None or part is Ellipsis for part in result):
-        raise NotYet("One of the pair is not there yet.")
-    return result[0], result[1]
 
 
 # --- the block ---
@@ -195,13 +197,13 @@ def preactivation_block(attempt: Callable[..., Any]) -> str:
                 f"A convolution has a weight of {tuple(conv.weight.shape)}; for {channels} "
                 f"channels it should be {weight.shape}: 3x3, as many channels out as in."
             )
-        _set(conv, weight=weight, bias=np.zeros(channels))
+        set_state(conv, weight=weight, bias=np.zeros(channels))
     for norm, shift in zip(norms, shifts, strict=True):
-        _set(norm, bias=shift)
+        set_state(norm, bias=shift)
     right, known = _blocks(x, weights, shifts)
     found = numbers(block(Tensor(x)), "the block's output")
     # float32 through two convolutions of 27 taps: errors stay below 1e-5 of the largest number
-    close(found, right, "the block's output", rtol=1e-4, why=_why(found, known, 1e-4))
+    close(found, right, "the block's output", rtol=1e-4, why=explanation(found, known, rtol=1e-4))
     return "Nothing is on the way from its input to its output but the sum."
 
 
@@ -318,8 +320,8 @@ def only_grows(answer: Any) -> str:
 
 @exercise(
     "Where the bias of a gate has to start",
-    "Each of the L skips lets 1 - sigmoid(b) through, and L of them the L-th power. Solve for "
-    "sigmoid(b) first, then for b: sigmoid(b) = s where b = log(s / (1 - s)).",
+    "What does each of the L skips let through, if all together let `kept` through? Then undo the "
+    "sigmoid.",
 )
 def gate_bias(attempt: Callable[..., Any]) -> str:
     """The bias with which a row of gated skips lets a given share of the signal through.
@@ -350,30 +352,9 @@ def gate_bias(attempt: Callable[..., Any]) -> str:
             (math.log(opening), "sigmoid(b) = exp(b) / (1 + exp(b)): the denominator is missing."),
         ]
         # a logarithm of a difference from 1: float32 leaves some 1e-4 at these sizes
-        close(found, right, what, rtol=2e-4, why=_why(found, known, 2e-4))
+        close(found, right, what, rtol=2e-4, why=explanation(found, known, rtol=2e-4))
     return "The deeper the network, the more negative it has to be, by about log(L)."
 
 
 def _logit(share: float) -> float:
     return math.log(share / (1 - share))
-
-
-# --- helpers ---
-
-
-def _set(module: Any, **values: Any) -> None:
-    """Set those of the parameters that the module has."""
-    state = module.state_dict()
-    new = {n: Tensor(v.astype(np.float32)) for n, v in values.items() if n in state}
-    module.load_state_dict({**state, **new})
-
-
-def _why(found: Any, known: list[tuple[Any, str]], rtol: float = 1e-6) -> str:
-    """What a known mistake overlooks that gives just these numbers; '' if none does."""
-    found = numbers(found, "the answer").astype(np.float64)
-    for candidate, text in known:
-        expected = np.asarray(candidate, np.float64)
-        allowed = rtol * np.abs(expected).max()
-        if found.shape == expected.shape and np.abs(found - expected).max() <= allowed:
-            return text
-    return ""

@@ -9,9 +9,16 @@ from typing import Any
 import numpy as np
 
 import minires.functional as F
-from minires import nn
 from minires.autograd import Tensor
-from minires.exercises.checking import Wrong, call, close, exercise, numbers
+from minires.exercises.checking import (
+    Wrong,
+    call,
+    close,
+    exercise,
+    explanation,
+    numbers,
+    set_state,
+)
 from minires.models.block_options import BlockOptions
 from minires.models.blocks import make_stage
 
@@ -74,7 +81,7 @@ def total_loss(attempt: Callable[..., Any]) -> str:
                 ]
         found_number = numbers(found, what)
         found_number = found_number.reshape(()) if found_number.size == 1 else found_number
-        close(found_number, right, what, why=_why(found_number, known))
+        close(found_number, right, what, why=explanation(found_number, known))
         if not isinstance(found, Tensor) or not found.requires_grad:
             raise Wrong(
                 "The number is right, but it has no history, so that nothing can be trained with "
@@ -93,7 +100,7 @@ def total_loss(attempt: Callable[..., Any]) -> str:
 
 @exercise(
     "A plain block that changes nothing",
-    "A 1 in the middle of the kernel copies: nn.init.dirac_(conv.weight). Batch norm computes "
+    "A 1 in the middle of the kernel copies. Batch norm computes "
     "(x - mean) / sqrt(var + eps) * weight + bias; which weight and bias undo the rest? They are "
     "set with layer.load_state_dict, or parameter by parameter.",
 )
@@ -110,7 +117,7 @@ def neutral_block(attempt: Callable[..., Any]) -> str:
     for channels in (3, 4):
         block: Any = make_stage(channels, channels, 1, 1, BlockOptions(residual=False))[0]
         for layer in (block.bn1, block.bn2):
-            _set(
+            set_state(
                 layer,
                 weight=draw.uniform(0.5, 1.5, channels),
                 bias=draw.standard_normal(channels),
@@ -125,6 +132,8 @@ def neutral_block(attempt: Callable[..., Any]) -> str:
             raise Wrong("Return the block that was given, with other parameters.")
         if block.shortcut is not None:
             raise Wrong("The block has a skip now. Leave it plain, and set its layers.")
+        if any("forward" in vars(module) for module in block.modules()):
+            raise Wrong("Set its layers; leave forward alone.")
         other = np.maximum(draw.standard_normal(x.shape) + 0.2, 0).astype(np.float32)
         other[:, 0] *= 0.01
         layers = _what_is_off(block, mean, var)
@@ -187,8 +196,7 @@ def _what_is_off(block: Any, mean: Any, var: Any) -> str:
 
 @exercise(
     "The scale of Fixup",
-    "For branches of two layers it is 1 / sqrt(L). The exponent has m in it: the m - 1 layers that "
-    "do not start at zero share the scale, and 2 (m - 1) of their factors stand in an update.",
+    "How many factors of s stand in the move of one branch, and what should they multiply to?",
 )
 def fixup_scale(attempt: Callable[..., Any]) -> str:
     """What Fixup multiplies He's weights by, in a branch of m layers of a network of L branches.
@@ -221,7 +229,7 @@ def fixup_scale(attempt: Callable[..., Any]) -> str:
         ]
         # for m = 2 and m = 3 some of these are right
         known = [(value, text) for value, text in known if not math.isclose(value, right)]
-        close(found, right, what, why=_why(found, known))
+        close(found, right, what, why=explanation(found, known))
     return "L branches, each of about 1/L, move the output as far as one branch of size 1."
 
 
@@ -230,8 +238,7 @@ def fixup_scale(attempt: Callable[..., Any]) -> str:
 
 @exercise(
     "The expected number of branches",
-    "The expected number is the sum of the probabilities. Block l of L has 1 - l / L * (1 - last), "
-    "and l is counted from 1.",
+    "Add up the probabilities of equation 4. From which number is l counted?",
 )
 def expected_depth(attempt: Callable[..., Any]) -> str:
     """How many branches run in a step of training with stochastic depth, on average.
@@ -266,7 +273,7 @@ def expected_depth(attempt: Callable[..., Any]) -> str:
             ),
         ]
         known = [(value, text) for value, text in known if not math.isclose(value, right)]
-        close(found, right, what, why=_why(found, known))
+        close(found, right, what, why=explanation(found, known))
     return "With last = 0.5 it is (3L - 1) / 4: a quarter of the branches is not computed."
 
 
@@ -275,17 +282,3 @@ def expected_depth(attempt: Callable[..., Any]) -> str:
 
 def _array(tensor: Any) -> Any:
     return numbers(tensor, "a parameter").astype(np.float64)
-
-
-def _set(layer: nn.Module, **values: Any) -> None:
-    state = layer.state_dict()
-    new = {name: Tensor(np.asarray(value, np.float32)) for name, value in values.items()}
-    layer.load_state_dict({**state, **new})
-
-
-def _why(found: Any, known: list[tuple[Any, str]]) -> str:
-    """What a known mistake overlooks that gives just this number; '' if none does."""
-    for value, text in known:
-        if found.shape == () and math.isclose(float(found), value, rel_tol=1e-6):
-            return text
-    return ""

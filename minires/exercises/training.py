@@ -301,10 +301,10 @@ def what_failed(attempt: Any) -> str:
         ("plain-20 and plain-56", ends("plain", 20, 0), ends("plain", 56, 0), fails),
         ("two networks", (8.0, 28.0), (0.5, 32.0), over),
         ("residual-20 and -56", ends("residual", 20, 1), ends("residual", 56, 1), neither),
-        ("residual-20 and -56", ends("residual", 20, 0), ends("residual", 56, 0), fails),
         ("two networks", (12.0, 14.0), (13.0, 30.0), fails),
         ("two networks", (12.0, 20.0), (0.1, 19.0), neither),
         ("two networks", (2.0, 9.0), (1.9, 12.0), over),
+        ("two networks", (12.0, 14.0), (8.0, 30.0), over),
     ]
     for name, shallow, deep, right in cases:
         said = (

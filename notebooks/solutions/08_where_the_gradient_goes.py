@@ -11,11 +11,10 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 08 · Where the gradient goes
+# # 08 · Where the gradient goes: solutions
 #
-# One way to solve each exercise of
-# [08 · Where the gradient goes](../08_where_the_gradient_goes.ipynb), and why it works. Yours may
-# look different; what counts is what the check says.
+# Of [08 · Where the gradient goes](../08_where_the_gradient_goes.ipynb). Try them there first;
+# other ways are as good if the check says so.
 
 # %%
 import numpy as np
@@ -106,3 +105,6 @@ gradient_flow.left_without_skips(left)
 
 # %%
 gradient_flow.reading("c")
+
+# %% [markdown]
+# Back to [08 · Where the gradient goes](../08_where_the_gradient_goes.ipynb).

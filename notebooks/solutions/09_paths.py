@@ -11,10 +11,10 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 09 · Paths
+# # 09 · Paths: solutions
 #
-# One way to solve each exercise of [09 · Paths](../09_paths.ipynb), and why it works. Yours may
-# look different; what counts is what the check says.
+# Of [09 · Paths](../09_paths.ipynb). Try them there first; other ways are as good if the check says
+# so.
 
 # %%
 import itertools
@@ -110,3 +110,6 @@ print(f"mean length {mean_length(found.lengths, found.norms):.1f} of {found.leng
 
 # %%
 paths.lesions("b")
+
+# %% [markdown]
+# Back to [09 · Paths](../09_paths.ipynb).

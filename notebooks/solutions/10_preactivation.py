@@ -11,11 +11,10 @@
 # ---
 
 # %% [markdown]
-# # 10 · Pre-activation: worked solutions
+# # 10 · Pre-activation, and the orders of BN, ReLU and addition: solutions
 #
-# To the exercises of
-# [10 · Pre-activation, and the orders of BN, ReLU and addition](../10_preactivation.ipynb). There
-# are other ways; the checks take any that gives the right numbers.
+# Of [10 · Pre-activation, and the orders of BN, ReLU and addition](../10_preactivation.ipynb). Try
+# them there first; other ways are as good if the check says so.
 
 # %%
 import numpy as np
@@ -106,3 +105,6 @@ def gate_bias(blocks, kept):
 for blocks in (9, 54):
     print(f"half of the signal through {blocks} gates: b = {gate_bias(blocks, 0.5):.2f}")
 preactivation.gate_bias(gate_bias)
+
+# %% [markdown]
+# Back to [10 · Pre-activation, and the orders of BN, ReLU and addition](../10_preactivation.ipynb).

@@ -11,10 +11,10 @@
 # ---
 
 # %% [markdown]
-# # 11 · The other remedies: worked solutions
+# # 11 · The other remedies: solutions
 #
-# To the exercises of [11 · The other remedies](../11_other_remedies.ipynb). There are other ways;
-# the checks take any that gives the right numbers.
+# Of [11 · The other remedies](../11_other_remedies.ipynb). Try them there first; other ways are as
+# good if the check says so.
 
 # %%
 import numpy as np
@@ -93,3 +93,6 @@ def expected_depth(blocks, last):
 
 print(expected_depth(54, 0.5), "of 54, and by the formula", 54 - (1 - 0.5) * (54 + 1) / 2)
 remedies.expected_depth(expected_depth)
+
+# %% [markdown]
+# Back to [11 · The other remedies](../11_other_remedies.ipynb).

@@ -13,7 +13,8 @@
 # %% [markdown]
 # # 12 · Shattering, Jacobians and the loss landscape: solutions
 #
-# The exercises of [12](../12_shattering_and_landscape.ipynb), worked. Try them there first.
+# Of [12 · Shattering, Jacobians and the loss landscape](../12_shattering_and_landscape.ipynb). Try
+# them there first; other ways are as good if the check says so.
 
 # %%
 import numpy as np
@@ -129,4 +130,4 @@ answer = "c"
 landscape.what_it_shows(answer)
 
 # %% [markdown]
-# Back to [12](../12_shattering_and_landscape.ipynb).
+# Back to [12 · Shattering, Jacobians and the loss landscape](../12_shattering_and_landscape.ipynb).

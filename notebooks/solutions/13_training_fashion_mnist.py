@@ -11,11 +11,10 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 13 · Training a ResNet on Fashion-MNIST
+# # 13 · Training a ResNet on Fashion-MNIST: solutions
 #
-# One way to solve each exercise of [13 · Training a ResNet on
-# Fashion-MNIST](../13_training_fashion_mnist.ipynb), and why it works. Yours may look different;
-# what counts is what the check says.
+# Of [13 · Training a ResNet on Fashion-MNIST](../13_training_fashion_mnist.ipynb). Try them there
+# first; other ways are as good if the check says so.
 
 # %%
 import numpy as np
@@ -113,3 +112,6 @@ for kind in ("plain", "residual"):
         for seed in (0, 1):
             shallow, deep = (check.LONG_RUNS[kind, d, seed][1:] for d in (20, depth))
             print(f"{kind}-20 and {kind}-{depth}, seed {seed}: {what_failed(shallow, deep)}")
+
+# %% [markdown]
+# Back to [13 · Training a ResNet on Fashion-MNIST](../13_training_fashion_mnist.ipynb).

@@ -11,11 +11,10 @@
 # ---
 
 # %% [markdown]
-# # Solutions to 14 · The same code on a GPU
+# # 14 · The same code on a GPU: solutions
 #
-# One way to solve each exercise of [14 · The same code on a GPU](../14_on_a_gpu.ipynb), and why
-# it works. Yours may look different; what counts is what the check says. Exercises 3 and 4 run
-# your kernel, which takes a C++ compiler.
+# Of [14 · The same code on a GPU](../14_on_a_gpu.ipynb). Try them there first; other ways are as
+# good if the check says so. Exercises 3 and 4 run your kernel, which takes a C++ compiler.
 
 # %%
 from minires.exercises import gpu as check
@@ -114,3 +113,6 @@ def copies(arrays, steps, every):
 
 
 check.copies(copies)
+
+# %% [markdown]
+# Back to [14 · The same code on a GPU](../14_on_a_gpu.ipynb).

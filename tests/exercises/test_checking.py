@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import minires as mr
-from minires import rng
+from minires import nn, rng
+from minires.exercises import checking
 from minires.exercises.checking import Wrong, call, choose, close, diagnosed, exercise, numbers
 from minires.exercises.verdict import Verdict
 
@@ -152,3 +153,10 @@ def test_a_verdict_is_readable_as_text_and_as_html() -> None:
     assert "&lt;2&gt;" in shown
     assert "Look &amp; see." in shown
     assert "✗" in shown
+
+
+def test_set_state_sets_what_the_module_has_and_leaves_the_rest() -> None:
+    layer = nn.Linear(2, 2, bias=False)
+    checking.set_state(layer, weight=np.eye(2), bias=np.ones(2))
+    assert (layer.weight.data == np.eye(2)).all()
+    assert list(layer.state_dict()) == ["weight"]

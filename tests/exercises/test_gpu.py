@@ -137,6 +137,7 @@ def test_a_leaky_relu_passes_in_several_styles() -> None:
         (LOOP, "const int i = blockIdx.x * blockDim.x + threadIdx.x;\n    if (i < n)\n", "192 on"),
         (VALUE, "x[i] > 0 ? x[i] : 0", "This is the ReLU"),
         (VALUE, "x[i] > 0 ? slope * x[i] : x[i]", "wrong side"),
+        (VALUE, "fmax(x[i], slope * x[i])", "only for a slope of at most 1"),
         (VALUE, "x[i] > 0 ? x[i] : -slope * x[i]", "sign"),
         (VALUE, "fmax(x[i], 0.0f) + slope * fmin(x[i], 0.0f)", "A nan has become a number"),
         (VALUE, "x[i] > 0 ? x[i] : slop * x[i]", "does not compile"),

@@ -113,6 +113,8 @@ def right_shares(sums: np.ndarray) -> np.ndarray:
         (lambda s: ((s > 0).mean(axis=BLOCK), 0.0), "asked is what is masked"),
         (lambda s: ((s <= 0).sum(axis=BLOCK), 0.0), "These are counts"),
         (lambda s: ((s <= 0).mean(), 0.0), "over all blocks together"),
+        (lambda s: ((s < 0).mean(axis=BLOCK), 0.0), "At exactly 0"),
+        (lambda s: (right_shares(s), (s >= 0).all(axis=0).mean()), "At exactly 0"),
         (lambda s: (right_shares(s), np.prod(1 - right_shares(s))), "product of the shares"),
         (lambda s: (right_shares(s), (s > 0).any(axis=0).mean()), "at least one block"),
         (lambda s: (right_shares(s), (s <= 0).any(axis=0).mean()), "masked somewhere"),

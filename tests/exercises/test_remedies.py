@@ -157,6 +157,14 @@ def test_a_skip_is_no_answer() -> None:
     wrong(check.neutral_block(attempt), "has a skip now")
 
 
+def test_another_forward_is_no_answer() -> None:
+    def attempt(block: Any, mean: Any, var: Any) -> Any:
+        block.forward = lambda x: x
+        return block
+
+    wrong(check.neutral_block(attempt), "leave forward alone")
+
+
 # --- Fixup ---
 
 

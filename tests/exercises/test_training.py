@@ -215,6 +215,10 @@ def test_what_failed_by_cases() -> None:
         (lambda a, b: FAILS if b[0] > a[0] else NEITHER, "worse on test images"),
         (lambda a, b: OVER if b[1] - b[0] > 5 else FAILS, "it was optimised|is no worse"),
         (lambda a, b: NEITHER, "worse on both"),
+        (
+            lambda a, b: NEITHER if b[1] <= a[1] else OVER if b[0] < 5 else FAILS,
+            "so it was optimised",
+        ),
         (lambda a, b: "underfits", "is none of them"),
     ],
 )
