@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.viz.conftest import _ARGUMENTS, _BROWSERS
+from tests.browsers import real_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,15 +40,9 @@ ERRORS = '.jp-OutputArea-output:is([data-mime-type$=".error"], [data-mime-type$=
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real browser, for this file alone: two playwrights at a time do not get on."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser: none of {', '.join(_BROWSERS)} is on the path")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+    """A browser for this file alone: two playwrights at a time do not get on."""
+    with real_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from minires.autograd import anomaly
 from minires.autograd.function import Function, Recorded
 from minires.autograd.grad_mode import enable_grad, no_grad
 from minires.autograd.node import Node
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import Tensor, raw
 from minires.device import (
     Array,
     array_module,
@@ -225,7 +225,7 @@ def _seed(name: str, tensor: Tensor, gradient: Any, create_graph: bool) -> Any:
         with using_device_of(data):
             seed = array_module(data).ones_like(data)
         return Tensor._wrap(seed, None) if create_graph else seed
-    array = gradient._data if isinstance(gradient, Tensor) else gradient
+    array = raw(gradient)
     if getattr(array, "shape", None) != data.shape:
         raise ShapeError(
             f"{name}: the gradient must be a tensor or an array of the shape of the tensor.\n"
@@ -318,13 +318,13 @@ def _fire(node: Recorded, grad: Any) -> Any:
     if watching or elsewhere:
         # What NumPy would warn of, the watch names with its operation and line.
         quiet = np.errstate(all="ignore") if watching else nullcontext()
-        data = grad._data if isinstance(grad, Tensor) else grad
+        data = raw(grad)
         with ladder.use(node.rung or ladder.current()), quiet, using_device_of(data):
             grads = node.function.backward(node, grad)
     elif type(grad) is np.ndarray:  # the common case, and quick
         grads = node.function.backward(node, grad)
     else:
-        with using_device_of(grad._data if isinstance(grad, Tensor) else grad):
+        with using_device_of(raw(grad)):
             grads = node.function.backward(node, grad)
     if not isinstance(grads, tuple):
         grads = (grads,)

@@ -26,7 +26,7 @@ from minires.device import (
 from minires.errors import DTypeError, GraphError, ShapeError, UsageError
 from minires.kernels.checks import compared, normal_dim, numbers
 
-__all__ = ["Handle", "Tensor"]
+__all__ = ["Handle", "Tensor", "raw"]
 
 _next_key = itertools.count().__next__
 
@@ -48,7 +48,7 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Tensor, Any], T
     """A comparison, element by element; its result has no gradient."""
 
     def method(self: Tensor, other: Any) -> Tensor:
-        result = compared(compare, self._data, _raw(other))
+        result = compared(compare, self._data, raw(other))
         return Tensor._wrap(as_array(result), None)
 
     return method
@@ -110,7 +110,7 @@ class Tensor(Shared):
     def data(self, data: Array) -> None:
         if not self.is_leaf:
             raise self._no_leaf("data: only a leaf can be given other data")
-        self._data = numbers(_raw(data), "data")
+        self._data = numbers(raw(data), "data")
         if self.node is not None:
             self.node.shape, self.node.dtype = self._data.shape, self._data.dtype
 
@@ -403,7 +403,8 @@ class Tensor(Shared):
         def cuda(self) -> Tensor: ...
 
 
-def _raw(value: Any) -> Any:
+def raw(value: Any) -> Any:
+    """The array of a tensor; anything else as it is."""
     return value._data if isinstance(value, Tensor) else value
 
 

@@ -21,6 +21,7 @@ from minires.exercises.checking import (
     exercise,
     explanation,
     numbers,
+    set_state,
 )
 from minires.models.block_options import BlockOptions
 from minires.models.blocks import make_stage
@@ -63,9 +64,9 @@ def basic_block(attempt: Callable[..., Any]) -> str:
                 f"A convolution has a weight of {tuple(conv.weight.shape)}; for {channels} "
                 f"channels it should be {weight.shape}: 3x3, as many channels out as in."
             )
-        _set(conv, weight=weight, bias=np.zeros(channels, np.float32))
+        set_state(conv, weight=weight, bias=np.zeros(channels, np.float32))
     for norm, scale, shift in zip(norms, scales, shifts, strict=True):
-        _set(norm, weight=scale, bias=shift)
+        set_state(norm, weight=scale, bias=shift)
     found = numbers(block(Tensor(x)), "the block's output")
     right, others = _basic(x, weights, scales, shifts)
     close(found, right, "the block's output", rtol=1e-4, why=explanation(found, others, rtol=1e-4))
@@ -232,9 +233,9 @@ def projection(attempt: Callable[..., Any]) -> str:
                 f"The weight is {tuple(conv.weight.shape)} and should be {weight.shape}: "
                 "(out_channels, in_channels, 1, 1)."
             )
-        _set(conv, weight=weight)
+        set_state(conv, weight=weight)
         scale = draw.uniform(0.5, 1.5, out_channels).astype(np.float32)
-        _set(norms[0], weight=scale, bias=np.ones(out_channels, np.float32))
+        set_state(norms[0], weight=scale, bias=np.ones(out_channels, np.float32))
         found = numbers(made(Tensor(x)), "the projection")
         y = F.conv2d(x, weight, stride=stride)
         right = F.batch_norm(y, None, None, scale, np.ones(out_channels, np.float32), True)
@@ -343,7 +344,7 @@ def identity(attempt: Callable[..., Any]) -> str:
     for channels in (3, 4):
         block: Any = make_stage(channels, channels, 1, 1, BlockOptions())[0]
         for norm in (block.bn1, block.bn2):
-            _set(
+            set_state(
                 norm,
                 weight=draw.uniform(0.5, 1.5, channels).astype(np.float32),
                 bias=draw.standard_normal(channels).astype(np.float32),
@@ -412,9 +413,3 @@ def _answer(result: Any) -> Tensor:
     if not isinstance(result, Tensor):
         raise Wrong(f"Return a tensor; this is {type(result).__name__}.")
     return result
-
-
-def _set(module: Any, **values: Array) -> None:
-    """Set those of the parameters and buffers that the module has."""
-    state = module.state_dict()
-    module.load_state_dict({**state, **{n: Tensor(v) for n, v in values.items() if n in state}})

@@ -9,7 +9,7 @@ import numpy as np
 
 from minires import kernels
 from minires.autograd.function import Function
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import raw
 from minires.device import array_module, as_array, is_on_gpu, where_input_is
 from minires.errors import UsageError
 from minires.functional.arithmetic import exp
@@ -278,7 +278,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True) -> Any:
     if not training or p == 0.0:
         return input
     input = floating(input)
-    data = input._data if isinstance(input, Tensor) else input
+    data = raw(input)
     kept = as_array(_drawn(data) >= p)
     return input * (kept.astype(data.dtype) * (1.0 / (1.0 - p) if p < 1.0 else 0.0))
 

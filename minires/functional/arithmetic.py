@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd.function import Function
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import Tensor, raw
 from minires.device import array_module
 from minires.errors import DTypeError, ShapeError, describe
 from minires.functional.dtypes import floating
@@ -119,7 +119,7 @@ class Pow(Function):
             if isinstance(b, int | float):
                 slope = b * pow(a, b - 1) if b else 0.0
             else:  # 0^0 is constant in the base: raise to 0 there instead of -1
-                both_zero = (_raw(a) == 0) & (_raw(b) == 0)
+                both_zero = (raw(a) == 0) & (raw(b) == 0)
                 slope = b * pow(a, b - 1 + both_zero)
             grad_a = unbroadcast(grad_out * slope, a.shape)
         if need_b:
@@ -193,15 +193,11 @@ class Abs(Function):
         return grad_out * ctx.saved("sign")
 
 
-def _raw(x: Any) -> Any:
-    return x._data if isinstance(x, Tensor) else x
-
-
 def _log_of_base(a: Any, b: Any) -> Any:
     """log(a), and 0 where a is 0 and b is not negative, to keep 0^b * log(0) finite."""
     if isinstance(a, int | float) and a:
         return math.log(a) if a > 0 else math.nan
-    constant = (_raw(a) == 0) & (_raw(b) >= 0)
+    constant = (raw(a) == 0) & (raw(b) >= 0)
     if isinstance(a, int | float):
         return array_module(constant).where(constant, 0.0, -math.inf).astype(b.dtype)
     return log(a + constant)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd.function import Function
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import Tensor, raw
 from minires.device import array_like, array_module, is_array, is_on_gpu
 from minires.errors import IndexingError, describe
 from minires.kernels.add_at import add_at
@@ -58,14 +58,14 @@ def getitem(x: Any, index: Any) -> Any:
     counts round from the start there.)
     """
     try:
-        if is_on_gpu(data := x._data if isinstance(x, Tensor) else x):
+        if is_on_gpu(data := raw(x)):
             index = _index_there(index, data)
         if isinstance(index, tuple):
-            raw = tuple(_raw_index(part) for part in index)
-            if any(type(part) is int for part in raw) and any(map(is_array, raw)):
-                first, rest = _numbers_first(raw)
+            parts = tuple(_raw_index(part) for part in index)
+            if any(type(part) is int for part in parts) and any(map(is_array, parts)):
+                first, rest = _numbers_first(parts)
                 return GetItem.apply(GetItem.apply(x, index=first), index=rest)
-            return GetItem.apply(x, index=raw)
+            return GetItem.apply(x, index=parts)
         return GetItem.apply(x, index=_raw_index(index))
     except (IndexError, TypeError, ValueError) as error:
         why = str(error).rstrip(". ")

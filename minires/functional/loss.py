@@ -9,7 +9,7 @@ import numpy as np
 
 from minires import kernels
 from minires.autograd.function import Function
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import raw
 from minires.device import array_module, as_array, check_same_device, is_on_gpu, where_input_is
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.activation import log_softmax, softmax
@@ -229,7 +229,7 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int) -> Any:
     On a GPU the numbers are not looked at, since that would make the CPU wait; a class that is not
     there costs nan.
     """
-    classes = as_array(_raw(target))
+    classes = as_array(raw(target))
     if classes.dtype.kind not in "fiub":
         raise DTypeError(
             f"{name}: target must be class numbers, not {type(target).__name__}.\n"
@@ -246,7 +246,7 @@ def _classes(name: str, input: Any, target: Any, ignore_index: int) -> Any:
             f"{name}: target must be integer class numbers.\n  {describe(target=classes)}\n"
             "  Convert it with .to('int64')."
         )
-    check_same_device(name, input=_raw(input), target=classes)
+    check_same_device(name, input=raw(input), target=classes)
     if is_on_gpu(classes):
         return classes
     count = input.shape[0 if input.ndim == 1 else 1]
@@ -281,13 +281,9 @@ def _counted(
     return rows, chosen, counts, kept
 
 
-def _raw(x: Any) -> Any:
-    return x._data if isinstance(x, Tensor) else x
-
-
 def _class_weights(name: str, input: Any, weight: Any) -> Any:
-    values = as_array(_raw(weight))
-    check_same_device(name, input=_raw(input), weight=values)
+    values = as_array(raw(weight))
+    check_same_device(name, input=raw(input), weight=values)
     count = input.shape[0 if input.ndim == 1 else 1]
     if values.shape != (count,):
         raise ShapeError(

@@ -8,7 +8,7 @@ from typing import Any
 from minires import kernels
 from minires.autograd import guard
 from minires.autograd.function import Function
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import raw
 from minires.device import Array, where_input_is
 from minires.errors import ShapeError, UsageError, describe
 from minires.functional.arithmetic import pow
@@ -168,7 +168,7 @@ def batch_norm(
 
 def _move(running: Any, new: Array, momentum: float) -> None:
     """running = (1 - momentum) * running + momentum * new, in place."""
-    with guard.writable(running._data if isinstance(running, Tensor) else running) as array:
+    with guard.writable(raw(running)) as array:
         array *= 1.0 - momentum
         array += momentum * new
 

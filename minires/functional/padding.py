@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd.function import Function
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import raw
 from minires.device import array_like, array_module
 from minires.errors import ShapeError, UsageError, describe
 from minires.functional.indexing import GetItem
@@ -82,7 +82,7 @@ def pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float = 0.0) 
     for dim, (before, after) in enumerate(widths):
         if before or after:
             places = _places(mode, x.shape[dim], before, after)
-            places = array_like(places, x._data if isinstance(x, Tensor) else x)
+            places = array_like(places, raw(x))
             x = GetItem.apply(x, index=(slice(None),) * dim + (places,))
     return x
 

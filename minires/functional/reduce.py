@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minires.autograd.function import Function
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import Tensor, raw
 from minires.device import array_module, as_array, using_device_of, where_input_is
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.arithmetic import Exp, Sqrt
@@ -235,11 +235,11 @@ def std(
     dim, keepdim = _numpy_names("std", dim, keepdim, numpy_names)
     variance = _variance("std", x, dim, keepdim, correction, unbiased)
     # Where all numbers are equal the root has no derivative; the subgradient 0 is PyTorch's.
-    raw = variance._data if isinstance(variance, Tensor) else variance
-    flat = raw == 0.0
+    values = raw(variance)
+    flat = values == 0.0
     if not flat.any():
         return Sqrt.apply(variance)
-    return Sqrt.apply(variance + flat) * (1.0 - flat.astype(raw.dtype))
+    return Sqrt.apply(variance + flat) * (1.0 - flat.astype(values.dtype))
 
 
 def amax(x: Any, dim: Dim = None, keepdim: bool = False, **numpy_names: Any) -> Any:
@@ -317,7 +317,7 @@ def _place(name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
         dim = whole(dim, f"{name}: dim")
     dims = normal_dims(name, x.ndim, dim)
     _check_not_empty(name, x, dims)
-    data = x._data if isinstance(x, Tensor) else x
+    data = raw(x)
     axis = None if dim is None or not dims else dims[0]
     with using_device_of(data):
         found = as_array(getattr(data, name)(axis=axis, keepdims=keepdim))

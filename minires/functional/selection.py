@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd.function import Function
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import Tensor, raw
 from minires.device import (
     array_like,
     array_module,
@@ -159,7 +159,7 @@ def where(condition: Any, input: Any, other: Any) -> Any:
     >>> F.where(x > 0, x, 0.0)
     tensor([1., 0.])
     """
-    mask, a, b = (v._data if isinstance(v, Tensor) else v for v in (condition, input, other))
+    mask, a, b = (raw(v) for v in (condition, input, other))
     if not is_array(mask):  # a single boolean has no device of its own
         gpu = a if is_on_gpu(a) else b
         mask = array_like(mask, gpu) if is_on_gpu(gpu) else np.asarray(mask)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minires.autograd.function import Function
-from minires.autograd.tensor import Tensor
+from minires.autograd.tensor import Tensor, raw
 from minires.device import array_module, device_of, names_device, to_device, using_device_of
 from minires.errors import DTypeError, ShapeError, UsageError, describe
 from minires.functional.indexing import GetItem
@@ -337,7 +337,7 @@ def to(x: Any, device_or_dtype: Any) -> Any:
     """
     check_arrays("to", x=x)
     if names_device(device_or_dtype):
-        here = device_of(x._data if isinstance(x, Tensor) else x)
+        here = device_of(raw(x))
         same = here == device_or_dtype or (device_or_dtype == "cuda" and here != "cpu")
         return x if same else Cast.apply(x, device=device_or_dtype)
     try:  # NumPy takes None for float64

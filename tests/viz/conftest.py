@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browsers import real_browser
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 # Closing training errors in percent, near what the real networks reach on the digits.
 _TRAINING_ERROR = {
@@ -157,14 +147,8 @@ def make_ledger(blocks: int = 9, *, skips: bool = True, spread: float = 1.1) -> 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """A real browser, for the pages that are opened from the file system."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser: none of {', '.join(_BROWSERS)} is on the path")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+    with real_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
