@@ -40,6 +40,8 @@ MODULES = {
     "minires.errors": "errors: what is raised",
     "minires.result": "result: what instruments return",
     "minires.tutorials": "tutorials: the notebooks",
+    "minires.course": "course: assignments and their grading",
+    "minires.course.in_notebook": "course.in_notebook: checks in a notebook",
 }
 # Further pages are made for the modules of minires.exercises.
 

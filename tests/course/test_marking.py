@@ -1,0 +1,119 @@
+"""How one task of a submission is marked, and what the student is told."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from minires.course.assignment import Assignment, find_assignment
+from minires.course.cells import join_cells
+from minires.course.marking import TaskResult, hidden_cases, without_numbers
+from tests.course.conftest import SECRET, Markers
+
+
+@pytest.fixture
+def a03() -> Assignment:
+    return find_assignment("a03")
+
+
+def solution_with(assignment: Assignment, addition: str) -> str:
+    return f"{join_cells(assignment.master_cells)}\n\n{addition}\n"
+
+
+def mark(markers: Markers, assignment: Assignment, addition: str, task: str) -> TaskResult:
+    return markers.mark(assignment, solution_with(assignment, addition), task)
+
+
+def test_a_mistake_in_an_earlier_task_costs_no_later_one(a03: Assignment, markers: Markers) -> None:
+    broken = "def im2col(*args, **kwargs):\n    raise RuntimeError('never')"
+    assert mark(markers, a03, broken, "im2col").status == "wrong"
+    for task in ("conv2d", "conv2d_grad_weight", "col2im"):
+        assert mark(markers, a03, broken, task).status == "passed"
+
+
+def test_scratch_work_that_fails_costs_nothing_and_neither_does_a_cell_that_is_no_python(
+    a03: Assignment, markers: Markers
+) -> None:
+    scratch = "print(undefined)\nassert False\n1 / 0\nimport torch\n"
+    assert mark(markers, a03, scratch, "conv2d").status == "passed"
+    assert mark(markers, a03, "# %%\nthis is no python (", "conv2d").status == "passed"
+
+
+def test_no_python_at_all_is_wrong_with_the_line(a03: Assignment, markers: Markers) -> None:
+    result = markers.mark(a03, "import numpy\n\ndef conv2d(:\n    pass\n", "conv2d")
+    assert result.status == "wrong"
+    assert "There is no conv2d in the submission." in result.message
+    assert "line 3: def conv2d(:" in result.message
+
+
+def test_a_task_that_is_missing_is_not_yet(a03: Assignment, markers: Markers) -> None:
+    result = markers.mark(a03, "x = 1\n", "conv2d")
+    assert (result.status, result.points) == ("not yet", 0.0)
+    assert result.message == "There is no conv2d in the submission."
+
+
+def test_an_error_is_told_with_its_line(a03: Assignment, markers: Markers) -> None:
+    result = mark(markers, a03, "def pad(x, padding):\n    return x + 'a'", "pad")
+    assert result.status == "wrong"
+    assert "line" in result.message
+    assert "return x + 'a'" in result.message
+    assert "UFuncTypeError" in result.message or "TypeError" in result.message
+
+
+def test_what_is_not_there_to_import_is_explained(a03: Assignment, markers: Markers) -> None:
+    for module in ("torch", "scipy.signal", "minires", "cupy"):
+        code = f"def pad(x, padding):\n    import {module}\n    return x"
+        result = mark(markers, a03, code, "pad")
+        assert "ModuleNotFoundError" in result.message
+        assert "written with NumPy and Python's own modules alone" in result.message
+
+
+def test_feedback_on_hidden_cases_does_not_tell_what_was_expected(
+    a03: Assignment, markers: Markers
+) -> None:
+    code = "def output_size(*args, **kwargs):\n    return 12345"
+    hidden = mark(markers, a03, code, "output_size")
+    assert "is not right: it is 12345" in hidden.message
+    assert "should be" not in hidden.message
+    task = a03.task("output_size")
+    tried = dataclasses.replace(markers.tried(a03, "output_size"), shows_numbers=True)
+    from tests.course.conftest import whole
+
+    shown = markers.of(a03).mark(whole(solution_with(a03, code)), task, tried)
+    assert "should be" in shown.message
+
+
+def test_a_shape_is_told_also_of_hidden_cases() -> None:
+    text = "f should have the shape (2,), and has (3,)."
+    assert without_numbers(text) == text
+
+
+def test_the_same_secret_and_name_give_the_same_cases_and_others_give_others(
+    a03: Assignment,
+) -> None:
+    task = a03.task("conv2d")
+
+    def inputs(secret: bytes, student: str) -> bytes:
+        cases = hidden_cases(a03, task, secret, student).cases
+        return b"".join(case.args[0].tobytes() for case in cases)
+
+    assert inputs(SECRET, "anna") == inputs(SECRET, "anna")
+    assert len({inputs(SECRET, "anna"), inputs(SECRET, "ben"), inputs(b"x", "anna")}) == 3
+
+
+def test_a_time_out_and_an_early_end_say_so_and_cost_one_task(
+    a03: Assignment, markers: Markers
+) -> None:
+    short = dataclasses.replace(a03.task("pad"), seconds=1)
+    tried = markers.tried(a03, "pad")
+    from tests.course.conftest import whole
+
+    loop = solution_with(a03, "def pad(x, padding):\n    while True: pass")
+    result = markers.of(a03).mark(whole(loop), short, tried)
+    assert "It took more than 1 seconds of processor time." in result.message
+    leave = "def pad(x, padding):\n    import os\n    os._exit(0)"
+    result = mark(markers, a03, leave, "pad")
+    assert (result.status, result.points) == ("wrong", 0.0)
+    assert "ended early" in result.message
+    assert mark(markers, a03, leave, "conv2d").status == "passed"
