@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minires.errors import UsageError
@@ -62,25 +62,35 @@ def hollow_source(source: str, module: str) -> str:
     >>> print(hollow_source("def f(x): return x + 1", "minires.m").splitlines()[-1])
     f = _Absent("f", (), {})
     """
-    tree = ast.parse(source)
     names: list[str] = []
     kept: list[str] = []
-    for node in tree.body:
+    for node in _statements(ast.parse(source)):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             names.append(node.name)
-        elif isinstance(node, ast.Assign):
-            targets = [t.id for t in node.targets if isinstance(t, ast.Name)]
-            if targets == ["__all__"]:
-                kept.append(ast.unparse(node))
-            else:
-                names += targets
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.append(node.target.id)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names += [(a.asname or a.name).split(".")[0] for a in node.names]
-    fresh = [name for name in dict.fromkeys(names) if name != "annotations"]
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            kept.append(ast.unparse(node))
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            named = (n for target in targets for n in ast.walk(target))
+            names += [n.id for n in named if isinstance(n, ast.Name) and _is_stored(n)]
+    fresh = [name for name in dict.fromkeys(names) if name not in ("annotations", "*")]
     lines = [f'{name} = _Absent("{name}", (), {{}})' for name in fresh]
     return "\n".join([_HEAD.format(name=module), *kept, *lines, ""])
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """The statements at the top, and those in an if, try or with there."""
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.If | ast.Try | ast.With | ast.ExceptHandler):
+            yield from _statements(inner)
+        elif isinstance(inner, ast.stmt):
+            yield inner
+
+
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
 
 
 def _files(target: Path, module: str) -> list[Path]:

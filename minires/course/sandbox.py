@@ -46,6 +46,7 @@ class Sandbox:
     def __init__(self, library: str = "numpy", without: Sequence[str] = ()):
         self.library, self.without = library, tuple(without)
         self._at_work: set[Process] = set()
+        self._stopped = False
 
     def __enter__(self) -> Sandbox:
         self._place = Path(tempfile.mkdtemp(prefix="minires-course-"))
@@ -71,15 +72,13 @@ class Sandbox:
             places += _packages("threadpoolctl", "tqdm")
         for place in places:
             _link(place, site / place.name)
-        for path, _, files in os.walk(site):  # readable by all, whatever this user's habits are
-            for name in ["", *files]:
-                os.chmod(os.path.join(path, name), 0o644 if name else 0o755)
-        os.chmod(self._place, 0o711)
+        _make_readable(self._place)
         self.site = site
         self.readable = [str(site), *map(str, places), *python_files()]
 
     def stop(self) -> None:
-        """End the processes that are at work."""
+        """End the processes that are at work, and those that begin later at once."""
+        self._stopped = True
         for process in list(self._at_work):
             process.stop()
 
@@ -120,6 +119,8 @@ class Sandbox:
             process = Process(self._command(folder), folder, limits)
             self._at_work.add(process)
             try:
+                if self._stopped:
+                    process.stop()
                 return process.talk(work, calls)
             finally:
                 self._at_work.discard(process)
@@ -138,6 +139,16 @@ class Sandbox:
 
 def _marshalled(codes: Sequence[types.CodeType]) -> list[bytes]:
     return [marshal.dumps(code) for code in codes]
+
+
+def _make_readable(place: Path) -> None:
+    """By all, whatever this user's habits are; links, and what they lead to, stay as they are."""
+    for path, _, files in os.walk(place):
+        os.chmod(path, 0o755)
+        for name in files:
+            if not os.path.islink(os.path.join(path, name)):
+                os.chmod(os.path.join(path, name), 0o644)
+    os.chmod(place, 0o711)  # nobody lists the folders of the tasks
 
 
 def _link(source: Path, target: Path) -> None:

@@ -154,8 +154,9 @@ def _reply(drive: Any, module: Any, asked: Any, work: Any) -> bytes:
         wire.checked_length(message, work["limits"]["answer"])
     except BaseException as error:
         message = wire.encode({"error": _told(error, work["cells"])})
-    with suppress(BaseException):
-        sys.stdout.flush()  # what was printed is counted with this answer
+    for stream in (sys.stdout, sys.stderr):  # what was printed is counted with this answer
+        with suppress(BaseException):
+            stream.flush()
     return message
 
 
