@@ -7,6 +7,7 @@ import math
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from minires.errors import UsageError
 
 __all__ = ["is_temporary", "lock", "output_folder", "strict_json", "write_whole"]
 
+_asking = threading.Lock()
 _ELSEWHERE = "choose another folder with --out"
 
 
@@ -104,8 +106,9 @@ def is_temporary(path: str, name: str) -> bool:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _asking:  # of two threads that ask at once one would be told, and put back, 0
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

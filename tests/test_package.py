@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 import minires
+from minires.course.assignment import PRIVATE_FILES
 
 ROOT = Path(minires.__file__).parents[1]
 
+ASSIGNMENTS = ROOT / "minires" / "course" / "assignments"
 NOTEBOOKS = "minires/notebook_files/"  # where a wheel has them
 
 pytestmark = [
@@ -80,7 +82,9 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
     expected = {
         path.relative_to(ROOT).as_posix()
         for path in package.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not (ASSIGNMENTS in path.parents and path.name in PRIVATE_FILES)
     }
     inside = {name for name in names(wheel) if name.startswith("minires/")}
     assert {name for name in inside if not name.startswith(NOTEBOOKS)} == expected

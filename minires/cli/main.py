@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     from minires import __version__
-    from minires.cli import bench, compare, fetch, flow, notebooks, train
+    from minires.cli import bench, compare, course, fetch, flow, notebooks, train
 
     parser = _Parser(
         prog="minires",
@@ -63,6 +63,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     bench.add_parser(commands)
     fetch.add_parser(commands)
     notebooks.add_parser(commands)
+    course.add_parser(commands)
     options, unknown = parser.parse_known_args(arguments)
     if unknown:  # said by the command, whose help lists what it knows
         commands.choices[options.command].error(f"unrecognized arguments: {' '.join(unknown)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import hashlib
 import hmac
@@ -56,20 +57,33 @@ class TaskResult:
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """The cases of a task, the right answers, and what is known to go wrong, called when needed."""
+    """The cases of a task with their right answers, and what the student may be told.
+
+    Attributes:
+        known: makes the answers of the known mistakes, when they are needed.
+        shows_numbers: whether what was expected is told.
+        shows_own: whether what the student's code says is told: its numbers and messages.  Code
+            that is run again and again could carry out what it sees, a message at a time.
+    """
 
     cases: Sequence[Case]
     expected: Sequence[Expected]
     known: Callable[[], Sequence[tuple[KnownMistake, Sequence[Any]]]]
-    shows_numbers: bool  # whether the student may see what was expected
+    shows_numbers: bool
+    shows_own: bool = True
 
 
-def hidden_cases(assignment: Assignment, task: Task, secret: bytes, student: str) -> Tried:
-    """The cases a student is graded on: grown from the teacher's secret and the student's name."""
+def hidden_cases(
+    assignment: Assignment, task: Task, secret: bytes, student: str, *, once: bool = True
+) -> Tried:
+    """The cases a student is graded on: grown from the teacher's secret and the student's name.
+
+    ``once`` is false where the student may hand in again and sees at once what came of it.
+    """
     text = "\0".join((assignment.name, task.name, student)).encode()
     seed = int.from_bytes(hmac.new(secret, text, hashlib.sha256).digest()[:16], "big")
     cases = assignment.cases(task, np.random.default_rng(seed), hidden=True)
-    return solved(assignment, task, cases, shows_numbers=False)
+    return replace(solved(assignment, task, cases, shows_numbers=False), shows_own=once)
 
 
 def solved(assignment: Assignment, task: Task, cases: Sequence[Case], shows_numbers: bool) -> Tried:
@@ -125,7 +139,7 @@ def verdict_of(assignment: Assignment, task: Task, tried: Tried, outcome: Outcom
     """Judge the answers that came."""
     result = TaskResult(task, WRONG, 0.0, hint=task.hint, cases=len(tried.cases))
     if not outcome.loaded:
-        return _not_there(result, outcome)
+        return _not_there(result, outcome, tried)
     answers = outcome.answers
     troubles = [_trouble(task, tried, i, answer) for i, answer in enumerate(answers)]
     result = replace(result, passed=sum(not trouble for trouble in troubles))
@@ -159,25 +173,30 @@ def what_is_there(assignment: Assignment) -> str:
     return f"This assignment is written with NumPy and minires, without {absent}."
 
 
-def without_numbers(text: str) -> str:
+def without_numbers(text: str, shows_own: bool = True) -> str:
     """A difference without what was expected, for cases that must stay unknown.
 
-    >>> without_numbers("f[1] should be 2, and is 3. 1 of 4 numbers are off, this one most.")
+    >>> text = "f[1] should be 2, and is 3. 1 of 4 numbers are off, this one most."
+    >>> without_numbers(text)
     'f[1] is not right: it is 3. 1 of 4 numbers are off, this one most.'
+    >>> without_numbers(text, shows_own=False)
+    'f[1] is not right.'
     """
     what, should, rest = text.partition(" should be ")
     _, and_is, found = rest.partition(", and is ")
-    return f"{what} is not right: it is {found}" if should and and_is else text
+    if not (should and and_is):
+        return text
+    return f"{what} is not right: it is {found}" if shows_own else f"{what} is not right."
 
 
-def _not_there(result: TaskResult, outcome: Outcome) -> TaskResult:
+def _not_there(result: TaskResult, outcome: Outcome, tried: Tried) -> TaskResult:
     """There is nothing to call: it was not written, or something went wrong before."""
     if outcome.ended and not outcome.notes:
         return replace(result, message=f"It could not be run. {_sentence(outcome.ended)}")
     message = f"There is no {result.task.name} in the submission."
     if not outcome.notes:
         return replace(result, status=NOT_YET, message=message)
-    return replace(result, message=f"{message} It has an error:\n{_told(outcome.notes[0])}")
+    return replace(result, message=f"{message} It has an error:\n{_told(outcome.notes[0], tried)}")
 
 
 def _missing(assignment: Assignment, task: Task, error: dict[str, Any]) -> str:
@@ -191,12 +210,16 @@ def _missing(assignment: Assignment, task: Task, error: dict[str, Any]) -> str:
 def _trouble(task: Task, tried: Tried, i: int, answer: Answer) -> str:
     """What is wrong on case i; '' if nothing is."""
     if answer.error is not None:
-        return _told(answer.error)
+        return _told(answer.error, tried)
     text = difference(answer.value, tried.expected[i], task.name)
-    return text if tried.shows_numbers else without_numbers(text)
+    return text if tried.shows_numbers else without_numbers(text, tried.shows_own)
 
 
-def _told(error: dict[str, Any]) -> str:
+def _told(error: dict[str, Any], tried: Tried) -> str:
+    if not tried.shows_own:
+        known = isinstance(getattr(builtins, error["type"], None), type)
+        kind = error["type"] if known else "an error of another kind"
+        return f"{kind}, in line {error['number']}" if 0 < error["number"] < 10_000 else kind
     text = f"{error['type']}: {error['message']}".rstrip(": ")
     if error["line"]:
         text += f"\nin {error['place']}, line {error['number']}: {error['line']}"

@@ -115,9 +115,8 @@ def _cells(name: str, data: bytes) -> list[tuple[str, int, str]]:
 def _is_check(source: str) -> bool:
     """Whether a cell only checks a task, as the notebooks that are given out do."""
     lines = [line for line in source.splitlines() if line.strip()]
-    return bool(lines) and all(
-        line.startswith(("in_notebook.", "from minires.course import in_notebook")) for line in lines
-    )
+    begins = ("in_notebook.", "from minires.course import in_notebook")
+    return bool(lines) and all(line.startswith(begins) for line in lines)
 
 
 def _is_stub(name: str, data: bytes, assignment: Assignment) -> bool:

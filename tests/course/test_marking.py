@@ -9,7 +9,7 @@ import pytest
 from minires.course.assignment import Assignment, find_assignment
 from minires.course.cells import join_cells
 from minires.course.marking import TaskResult, hidden_cases, without_numbers
-from tests.course.conftest import SECRET, Markers
+from tests.course.conftest import SECRET, Markers, whole
 
 
 @pytest.fixture
@@ -78,10 +78,30 @@ def test_feedback_on_hidden_cases_does_not_tell_what_was_expected(
     assert "should be" not in hidden.message
     task = a03.task("output_size")
     tried = dataclasses.replace(markers.tried(a03, "output_size"), shows_numbers=True)
-    from tests.course.conftest import whole
-
     shown = markers.of(a03).mark(whole(solution_with(a03, code)), task, tried)
     assert "should be" in shown.message
+
+
+def test_where_one_can_hand_in_again_nothing_is_told_that_the_code_says(
+    a03: Assignment, markers: Markers
+) -> None:
+    """A later task's process has the solutions of earlier ones; a message could carry them out."""
+    carried = "def pad(x, padding):\n    raise ValueError(str(output_size.__code__.co_consts))"
+    named = "class Carried(Exception): pass\n\ndef pad(x, padding):\n    raise Carried('secret')"
+    N = "N, C, H, W = x.shape; P = 2 * padding"
+    wrong = f"def pad(x, padding):\n    {N}\n    return np.full((N, C, H + P, W + P), 31415.0)"
+    tried = hidden_cases(a03, a03.task("pad"), SECRET, "anna", once=False)
+
+    def message(addition: str) -> str:
+        submission = whole(solution_with(a03, addition))
+        return markers.of(a03).mark(submission, a03.task("pad"), tried).message
+
+    number = len(solution_with(a03, carried).splitlines())
+    assert message(carried).endswith(f":\nValueError, in line {number}")
+    assert message(named).endswith(f":\nan error of another kind, in line {number + 2}")
+    assert "is not right." in message(wrong)
+    assert "31415" not in message(wrong)
+    assert "31415" in mark(markers, a03, wrong, "pad").message
 
 
 def test_a_shape_is_told_also_of_hidden_cases() -> None:
@@ -107,8 +127,6 @@ def test_a_time_out_and_an_early_end_say_so_and_cost_one_task(
 ) -> None:
     short = dataclasses.replace(a03.task("pad"), seconds=1)
     tried = markers.tried(a03, "pad")
-    from tests.course.conftest import whole
-
     loop = solution_with(a03, "def pad(x, padding):\n    while True: pass")
     result = markers.of(a03).mark(whole(loop), short, tried)
     assert "It took more than 1 seconds of processor time." in result.message
