@@ -160,7 +160,7 @@ class Assignment:
     def digest(self) -> str:
         """Changes when anything does that a grade depends on."""
         state = hashlib.sha256()
-        for name in (*PUBLIC_FILES[:4], *PRIVATE_FILES):
+        for name in ("assignment.toml", "cases.py", "drivers.py", *PRIVATE_FILES):
             path = self.folder / name
             state.update(path.read_bytes() if path.is_file() else b"")
             state.update(b"\0")

@@ -96,7 +96,7 @@ class Process:
         self._over = threading.Event()
         environment = {f"{name}_NUM_THREADS": "1" for name in _ONE_THREAD}
         environment |= {"VECLIB_MAXIMUM_THREADS": "1", "PATH": "", "LANG": "C.UTF-8"}
-        environment |= {"HOME": str(folder), "TMPDIR": str(folder)}
+        environment |= {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONHASHSEED": "0"}
         environment |= {n: os.environ[n] for n in _TO_START_AT_ALL if n in os.environ}
         self._process = subprocess.Popen(
             command,

@@ -130,8 +130,9 @@ class Sandbox:
     def _command(self, folder: Path) -> list[str]:
         start = "from inside.child import main; main()"
         code = f"import sys; sys.path.append({str(self.site)!r}); {start}"
-        # -I: no variables, no user's packages; -S: no site-packages; -B: no __pycache__
-        command = [sys.executable, "-I", "-S", "-B", "-c", code]
+        # -s, -S: no user's packages, no site-packages; -P: none of a folder; -B: no __pycache__.
+        # Not -I, which has sets in another order in every run: the variables are the sandbox's own.
+        command = [sys.executable, "-s", "-S", "-P", "-B", "-c", code]
         if sys.platform == "darwin" and shutil.which("sandbox-exec"):
             return ["sandbox-exec", "-p", macos_profile(self.readable, folder), *command]
         return command

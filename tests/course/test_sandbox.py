@@ -73,6 +73,18 @@ def test_a_driver_calls_in_place_of_the_grader(sandbox: Sandbox) -> None:
     assert outcome.answers[0].value == [0, 1, 4, 9]
 
 
+def test_the_order_of_sets_and_the_global_generators_are_the_same_in_every_run(
+    sandbox: Sandbox,
+) -> None:
+    text = """
+import random
+import numpy as np
+def f(): return [str(set("abcdefghij")), random.random(), np.random.rand()]
+"""
+    answers = [run(sandbox, text).answers[0].value for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
+
+
 def test_what_is_not_there_is_not_loaded(sandbox: Sandbox) -> None:
     assert not run(sandbox, "g = 1").loaded
     assert not run(sandbox, "f = 1").loaded

@@ -16,6 +16,7 @@ import __future__
 import ast
 import marshal
 import os
+import random
 import sys
 import traceback
 import types
@@ -59,6 +60,8 @@ def main() -> None:
         return
     wire.send(replies, {"walls": walls})
 
+    random.seed(0)  # who draws without a seed gets the same grade in every run
+    np.random.seed(0)  # noqa: NPY002  (the generator that submissions draw from)
     module = types.ModuleType("submission")
     sys.modules["submission"] = module
     names = module.__dict__
