@@ -67,9 +67,17 @@ def mapped(change: Any, tree: Any) -> Any:
 def _short(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return str(value.shape)
-    if isinstance(value, dict) and any(isinstance(item, np.ndarray) for item in value.values()):
-        return f"{{{', '.join(f'{key}: {_short(item)}' for key, item in value.items())}}}"
-    if isinstance(value, list | tuple) and any(isinstance(item, np.ndarray) for item in value):
+    if _holds_arrays(value):
+        if isinstance(value, dict):
+            return f"{{{', '.join(f'{key}: {_short(item)}' for key, item in value.items())}}}"
         return f"[{', '.join(map(_short, value))}]"
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _holds_arrays(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_arrays, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_arrays, value))
+    return isinstance(value, np.ndarray)

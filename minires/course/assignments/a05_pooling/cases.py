@@ -9,14 +9,14 @@ def max_pool2d(rng):
     yield case(_image(rng, 1, 1, 4, 6), (2, 2), why="no padding, and the default stride")
     yield case(_image(rng, 2, 3, 6, 7), (3, 2), why="windows 3 x 2; a column is left over")
     yield case(_image(rng, 2, 2, 5, 7), (3, 3), (2, 1), why="windows that overlap")
-    yield case(_negative(rng, 2, 2, 4, 5), (3, 3), (1, 2), (1, 1), why="all negative, padding")
+    yield case(_negative(rng, 2, 2, 4, 5), (3, 4), (1, 2), (1, 2), why="all negative, padding")
 
 
 def max_pool2d_indices(rng):
     yield case(_image(rng, 1, 1, 4, 6), (2, 2), why="no padding, and the default stride")
     yield case(_image(rng, 2, 3, 5, 6), (3, 2), (2, 1), why="windows 3 x 2 that overlap")
     yield case(_tied(rng, 2, 2, 4, 5), (2, 2), (1, 1), why="ties in every window")
-    yield case(_negative(rng, 2, 2, 4, 5), (3, 3), (1, 2), (1, 1), why="all negative, padding")
+    yield case(_negative(rng, 2, 2, 4, 5), (3, 4), (1, 2), (1, 2), why="all negative, padding")
 
 
 def max_pool2d_grad_input(rng):
@@ -25,7 +25,7 @@ def max_pool2d_grad_input(rng):
         (_image(rng, 2, 2, 6, 5), (3, 2), (2, 1), "windows 3 x 2 that overlap"),
         (_tied(rng, 2, 2, 4, 4), (2, 2), "ties in every window"),
         (_tied(rng, 1, 2, 5, 4), (2, 3), (1, 1), "ties, and windows that overlap"),
-        (_negative(rng, 2, 2, 4, 5), (3, 3), (1, 2), (1, 1), "all negative, padding"),
+        (_negative(rng, 2, 2, 4, 5), (3, 4), (1, 2), (1, 2), "all negative, padding"),
     ]:
         yield case(_grad_out(rng, x.shape, *how), x, *how, why=why)
 
@@ -45,6 +45,7 @@ def bins(rng):
     yield case(5, 3, why="windows that share places")
     yield case(int(rng.integers(7, 40)), 1, why="one window")
     yield case(int(rng.integers(2, 10)) * 4 + 1, 4)
+    yield case(29, 7, why="where 7 * (29 / 7) is more than 29 in floating point")
 
 
 def adaptive_avg_pool2d(rng):
@@ -63,8 +64,8 @@ def _averages():
     """A shape, the settings as far as they are needed, and what it is about."""
     yield (1, 1, 4, 6), (2, 2), "no padding, and the default stride"
     yield (2, 2, 6, 5), (3, 2), (2, 1), "windows 3 x 2 that overlap"
-    yield (2, 2, 4, 5), (3, 3), (2, 1), (1, 1), "padding, counted"
-    yield (2, 2, 4, 5), (3, 3), (2, 1), (1, 1), False, "padding, not counted"
+    yield (2, 2, 4, 5), (3, 4), (2, 1), (1, 2), "padding, counted"
+    yield (2, 2, 4, 5), (3, 4), (2, 1), (1, 2), False, "padding, not counted"
 
 
 def _image(rng, *shape):

@@ -4,6 +4,9 @@ import numpy as np
 
 from minires.course import case
 
+# Where differences over all inputs take longer than a task may, and loops do not.
+LARGE, LARGE_HOW, LARGER = (2, 4, 67, 61), ((3, 3), (2, 2), (1, 1)), "a larger one"
+
 
 def max_pool2d(rng):
     for x, *how, why in _edges(rng):
@@ -18,6 +21,8 @@ def max_pool2d_indices(rng):
 def max_pool2d_grad_input(rng):
     for x, *how, why in _edges(rng):
         yield case(rng.standard_normal(_out_shape(x.shape, *how)), x, *how, why=why)
+    x = rng.permutation(int(np.prod(LARGE))).reshape(LARGE) / 8.0
+    yield case(rng.standard_normal(_out_shape(LARGE, *LARGE_HOW)), x, *LARGE_HOW, why=LARGER)
 
 
 def avg_pool2d(rng):
@@ -32,6 +37,8 @@ def avg_pool2d_grad_input(rng):
     shape, how = (2, 2, 4, 4), ((4, 2), None, (2, 1))
     grad_out = rng.standard_normal(_out_shape(shape, *how))
     yield case(grad_out, shape, *how, count_include_pad=False, why="corners of one column")
+    grad_out = rng.standard_normal(_out_shape(LARGE, *LARGE_HOW))
+    yield case(grad_out, LARGE, *LARGE_HOW, count_include_pad=False, why=LARGER)
 
 
 def bins(rng):
@@ -39,6 +46,7 @@ def bins(rng):
     yield case(count, count, why="as many windows as places")
     yield case(count - 1, count, why="more windows than places")
     yield case(int(rng.integers(3, 30)) * count + count // 2, count)
+    yield case(25 * int(rng.integers(1, 3)), 11, why="where 11 * (25 / 11) is not 25")
 
 
 def adaptive_avg_pool2d(rng):
@@ -49,6 +57,7 @@ def adaptive_avg_pool2d(rng):
 def adaptive_avg_pool2d_grad_input(rng):
     yield case(rng.standard_normal((2, 3, 1, 4)), (2, 3, 1, 6), why="one row")
     yield case(rng.standard_normal((3, 1, 4, 2)), (3, 1, 3, 2), why="more windows than rows")
+    yield case(rng.standard_normal((*LARGE[:2], 7, 9)), LARGE, why=LARGER)
 
 
 def _edges(rng):

@@ -46,18 +46,24 @@ def deepen(submission, x, channels, count, numbers, grad_out):
         stage.append(submission.BasicBlock(x.shape[1] if i == 0 else channels[i - 1], C))
     for block, values in zip(stage, numbers, strict=False):
         _fill(block, values)
+    given = list(stage)
     deeper = submission.deepen(stage, count)
     deeper.to(x.dtype)
     blocks = list(deeper)
     added = blocks[len(channels) :]
+    convs = [conv.weight.data for block in added for conv in (block.conv1, block.conv2)]
+    has_weights = all(bool(weight.any()) for weight in convs)
     for block, values in zip(added, numbers[len(channels) :], strict=False):
         _fill(block, values)
 
     tensor = mr.Tensor(x, requires_grad=True)
     found = _there_and_back(deeper(tensor), tensor, grad_out)
     found["blocks"] = len(blocks)
-    found["same blocks first"] = all(a is b for a, b in zip(blocks, stage, strict=False))
+    found["same blocks first"] = all(a is b for a, b in zip(blocks, given, strict=False))
+    found["the stage is as it was"] = list(stage) == given
+    found["the new convolutions have weights"] = has_weights
     found["grads of the new bn2.weight"] = [_grad(block.bn2.weight) for block in added]
+    found["grads of the new bn2.bias"] = [_grad(block.bn2.bias) for block in added]
     deeper.eval()
     found["out in evaluation mode"] = _array(deeper(mr.Tensor(x)))
     deeper.train()

@@ -4,6 +4,8 @@ import numpy as np
 
 from minires.course import case
 
+LARGER = "a larger one"  # differences over all inputs take longer than a task may, loops do not
+
 
 def pad_shortcut(rng):
     x, grad_out = rng.standard_normal((1, 3, 8, 7)), rng.standard_normal((1, 8, 3, 3))
@@ -16,10 +18,15 @@ def projection_grads(rng):
     draw = rng.standard_normal
     yield case(draw((2, 4, 3, 3)), draw((2, 3, 7, 8)), draw((4, 3, 1, 1)), 3, why="stride 3")
     yield case(draw((2, 2, 1, 3)), draw((2, 1, 1, 5)), draw((2, 1, 1, 1)), 2, why="one row")
+    yield case(draw((2, 30, 30, 30)), draw((2, 8, 60, 60)), draw((30, 8, 1, 1)), 2, why=LARGER)
 
 
 def residual_grads(rng):
-    for N, D, M, D_out in ((1, 5, 4, 5), (6, 2, 5, 4)):
+    for N, D, M, D_out, why in (
+        (1, 5, 4, 5, "one row"),
+        (6, 2, 5, 4, "a projection to more"),
+        (45, 600, 40, 40, LARGER),
+    ):
         clear = False
         while not clear:  # of numbers close to 0 before a ReLU
             draw = rng.standard_normal
@@ -28,7 +35,6 @@ def residual_grads(rng):
             hidden = x @ w1.T
             z = (x if w_s is None else x @ w_s.T) + np.maximum(hidden, 0) @ w2.T
             clear = min(np.abs(hidden).min(), np.abs(z).min()) > 0.01
-        why = "one row" if N == 1 else "a projection to more"
         yield case(draw((N, D_out)), x, w1, w2, w_s, why=why)
 
 

@@ -12,9 +12,7 @@ import numpy as np
 
 
 # %%
-# The stack: use these, and leave them as they are.
-
-
+# The stack, in three functions: use them, and leave them as they are.
 def branch(block, h):
     """F(h) = tanh(h w1^T) w2^T for a batch h, (N, D); returns (N, D)."""
     return np.tanh(h @ block["w1"].T) @ block["w2"].T

@@ -22,6 +22,8 @@ def spread(rng, *shape):
 def error_map(rng):
     yield case("soft_step", [away_from_zero(rng, 2, 4)])
     yield case("powers", [away_from_zero(rng, 3), away_from_zero(rng, 3)])
+    x = np.abs(away_from_zero(rng, 2, 3)) * rng.permuted([[-1, 1, 1], [-1, 1, -1]], axis=1)
+    yield case("cubes", [x], why="wrong where grad_out is negative")
     yield case("quotient", [away_from_zero(rng, 2, 2), away_from_zero(rng, 2, 2)])
     index = rng.permutation(np.array([0, 1, 1, 2, 4, 4]))
     yield case("lookup", [away_from_zero(rng, 5, 2), index], why="with an input of integers")
@@ -36,7 +38,7 @@ def mended_linear(rng):
 
 
 def mended_product(rng):
-    for a, b in [((2, 3), (2, 1)), ((3,), (2, 3)), ((2, 3, 2), (3, 1))]:
+    for a, b in [((2, 3), (2, 1)), ((3,), (2, 3)), ((1, 2), (3, 2)), ((2, 3, 2), (3, 1))]:
         grad_out = rng.standard_normal(np.broadcast_shapes(a, b))
         yield case(grad_out, away_from_zero(rng, *a), away_from_zero(rng, *b))
 

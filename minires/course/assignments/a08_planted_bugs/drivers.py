@@ -1,7 +1,5 @@
 """How the tasks of a08 are run: pairs to draw maps of, and how the mended functions are called."""
 
-import functools
-
 import numpy as np
 
 
@@ -19,6 +17,14 @@ def powers(x, y):
 
 def powers_backward(grad_out, x, y):
     return 2 * grad_out * x, 2 * grad_out * y**2
+
+
+def cubes(x):
+    return x**3
+
+
+def cubes_backward(grad_out, x):
+    return (3 * x**2 * np.where(x > 0, np.abs(grad_out), grad_out),)
 
 
 def quotient(a, b):
@@ -87,6 +93,7 @@ PAIRS = {
     for forward, backward in [
         (soft_step, soft_step_backward),
         (powers, powers_backward),
+        (cubes, cubes_backward),
         (quotient, quotient_backward),
         (lookup, lookup_backward),
         (steps, steps_backward),
@@ -104,31 +111,11 @@ def error_map(submission, pair, inputs):
     return [None if one is None else np.array(one) for one in maps]
 
 
-MOST_CALLS = 3  # of forward, within one mended backward: for what it needs, and not for differences
-
-
 def mended(name):
     """The driver of ``mended_<name>``: its gradients, in a list."""
 
     def drive(submission, grad_out, *inputs, **settings):
-        forward, calls = getattr(submission, name), 0
-
-        @functools.wraps(forward)
-        def counted(*args, **kwargs):
-            nonlocal calls
-            calls += 1
-            if calls > MOST_CALLS:
-                raise RuntimeError(
-                    f"mended_{name} called {name} more than {MOST_CALLS} times. Differences find "
-                    "the bug; the mended backward is a formula."
-                )
-            return forward(*args, **kwargs)
-
-        setattr(submission, name, counted)
-        try:
-            grads = getattr(submission, f"mended_{name}")(grad_out, *inputs, **settings)
-        finally:
-            setattr(submission, name, forward)
+        grads = getattr(submission, f"mended_{name}")(grad_out, *inputs, **settings)
         if not isinstance(grads, tuple | list):  # of one input, without its tuple
             grads = [grads]
         return [None if grad is None else np.array(grad) for grad in grads]

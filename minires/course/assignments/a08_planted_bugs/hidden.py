@@ -4,6 +4,8 @@ import numpy as np
 
 from minires.course import case
 
+LARGER = "a larger one"  # differences over all inputs take longer than a task may, loops do not
+
 
 def away_from_zero(rng, *shape):
     return rng.uniform(0.5, 2.0, shape) * rng.choice([-1.0, 1.0], shape)
@@ -22,6 +24,7 @@ def mended_linear(rng):
     draw = rng.standard_normal
     yield case(draw((1, 3)), draw((1, 2)), draw((3, 2)), draw(3), why="a single sample")
     yield case(draw((5, 3)), draw((5, 3)), draw((3, 3)), draw(3), why="a square weight")
+    yield case(draw((14, 310)), draw((14, 270)), draw((310, 270)), draw(310), why=LARGER)
 
 
 def mended_product(rng):
@@ -45,11 +48,14 @@ def mended_cross_entropy(rng):
     logits = 200.0 + rng.integers(0, 5, (4, 3))
     yield case(np.array(-0.5), logits, rng.integers(0, 3, 4), why="large logits")
     yield case(np.array(3.0), rng.standard_normal((1, 6)), np.array([5]), why="a single sample")
+    logits, labels = rng.standard_normal((100, 300)), rng.integers(0, 300, 100)
+    yield case(np.array(2.0), logits, labels, why=LARGER)
 
 
 def mended_row_variance(rng):
     yield case(rng.standard_normal(1), rng.uniform(1.0, 2.0, (1, 9)), why="a single row")
     yield case(rng.standard_normal(4), away_from_zero(rng, 4, 3))
+    yield case(rng.standard_normal(100), away_from_zero(rng, 100, 900), why=LARGER)
 
 
 def mended_layer_norm(rng):
@@ -58,6 +64,7 @@ def mended_layer_norm(rng):
     yield case(draw((1, 6)), x, draw(6), draw(6), why="a single row")
     x = rng.permuted(np.tile(np.linspace(-0.2, 0.2, 4), (4, 1)), axis=1)
     yield case(draw((4, 4)), x, draw(4), draw(4), eps=0.05, why="as many rows as columns")
+    yield case(draw((900, 40)), draw((900, 40)), draw(40), draw(40), why=LARGER)
 
 
 def mended_conv2d(rng):
@@ -66,6 +73,8 @@ def mended_conv2d(rng):
     yield case(draw((1, 2, 2, 2)), x, weight, stride=3, why="a stride that leaves pixels over")
     x, weight = draw((3, 1, 4, 3)), draw((1, 1, 3, 3))
     yield case(draw((3, 1, 3, 3)), x, weight, stride=2, padding=2, why="much padding")
+    x, weight = draw((4, 4, 48, 45)), draw((5, 4, 3, 3))
+    yield case(draw((4, 5, 24, 23)), x, weight, stride=2, padding=1, why=LARGER)
 
 
 def mended_max_pool2d(rng):
@@ -76,9 +85,14 @@ def mended_max_pool2d(rng):
     yield case(away_from_zero(rng, 1, 2, 4, 3), x, 2, 1, why="plains of equal numbers")
     x = rng.permutation(35).reshape(1, 1, 5, 7) / 5
     yield case(away_from_zero(rng, 1, 1, 2, 3), x, 2, 2, why="pixels left over")
+    x = rng.permutation(4 * 71 * 60).reshape(2, 2, 71, 60) / 5
+    yield case(away_from_zero(rng, 2, 2, 35, 29), x, 3, 2, why=LARGER)
 
 
 def mended_residual(rng):
     draw = rng.standard_normal
     yield case(draw((1, 2)), away_from_zero(rng, 1, 2), draw((5, 2)), draw((2, 5)))
     yield case(draw((3, 3)), away_from_zero(rng, 3, 3), draw((3, 3)), draw((3, 3)))
+    x, w1 = draw((40, 400)), draw((60, 400))
+    clear = (np.abs(x @ w1.T) > 0.01).all(axis=1)  # of numbers close to 0 before the ReLU
+    yield case(draw((clear.sum(), 400)), x[clear], w1, draw((400, 60)), why=LARGER)

@@ -8,8 +8,7 @@ backward anew without it, under the name that begins with `mended_`. First comes
 All backward functions are called alike: `backward(grad_out, *inputs, **settings)`, with the inputs
 and settings of the forward, returns a tuple with one gradient for each input, of the input's shape;
 None for labels, which have no gradient. What is graded are these gradients. They are to be computed
-by formulas: differences are for finding the bug, and a `mended_` function that calls its forward
-more than three times is stopped.
+by formulas: differences are for finding the bug, and take too long on the largest of the inputs.
 
 The copy of minires has `mr.check.gradcheck` and the engine under it, but no operations. Try what
 you have with `minires course check` as often as you like: a task that still raises
