@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,14 +27,16 @@ class Markers:
 
     def __init__(self) -> None:
         self._markers: dict[str, Marker] = {}
+        self._making = threading.Lock()  # two threads that ask at once get the same marker
         self._tried: dict[tuple[str, str, str], Tried] = {}
 
     def of(self, assignment: Assignment) -> Marker:
-        if assignment.name not in self._markers:
-            marker = Marker(assignment, references=True)
-            marker.__enter__()
-            self._markers[assignment.name] = marker
-        return self._markers[assignment.name]
+        with self._making:
+            if assignment.name not in self._markers:
+                marker = Marker(assignment, references=True)
+                marker.__enter__()
+                self._markers[assignment.name] = marker
+            return self._markers[assignment.name]
 
     def tried(self, assignment: Assignment, task: str, student: str = "anna") -> Tried:
         key = (assignment.name, task, student)

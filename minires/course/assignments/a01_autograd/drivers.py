@@ -5,14 +5,15 @@ import numpy as np
 PRIME = 1_000_003  # numbers of ways grow like 2^depth, so they are counted modulo this
 
 
-def topological_order(submission, graph, root=None):
+def topological_order(submission, graph, root=None, reach=1):
     """A pass in the submission's order that counts the ways from the root to each tensor.
 
     The root holds 1.  A tensor that fires adds what it holds to each of its parents.  Returned is
-    for each name what its tensor held each time it fired; of a chain, for its two ends only.
+    for each name what its tensor held each time it fired; of a deep graph, for its two ends only.
+    A number in the place of a graph: so many tensors, each made from the ``reach`` before it.
     """
     if isinstance(graph, int):
-        graph = {0: [], **{k: [k - 1] for k in range(1, graph)}}
+        graph = {k: list(range(max(k - reach, 0), k)) for k in range(graph)}
         root = len(graph) - 1
     tensors = {}
     for name, parents in graph.items():

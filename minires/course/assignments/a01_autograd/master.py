@@ -172,8 +172,8 @@ def topological_order(root):
     root itself first, each tensor once, and each after all those of the list that it is a parent
     of.  Where that leaves a choice, any such order is right.
 
-    A tensor can be the parent of several, and twice the parent of one.  The graph can be 20,000
-    tensors deep, so the function may not call itself once a tensor; and the time it takes should
+    A tensor can be the parent of several, and twice the parent of one.  The graph can be 50,000
+    tensors deep, so the function may not call itself once a tensor; and the time it takes has to
     grow like the number of tensors and edges.
 
     >>> x = Tensor(2.0)
@@ -241,7 +241,7 @@ def backward(root, grad_out=None):
 
     A rule may return the same array for two parents, or the very array that it was given, so what
     it returns is not to be changed in place.  In a second call the gradients of the second call
-    alone are added to what the first left in ``.grad``.  The graph can be 10,000 tensors deep.
+    alone are added to what the first left in ``.grad``.  The graph can be 20,000 tensors deep.
 
     >>> x = Tensor(3.0)
     >>> out = x * x + x

@@ -156,13 +156,12 @@ def scores_mean(grad_out, x):
 
 
 def shifted(x, shift):
-    """The shift has no effect: its gradient is 0."""
-    return normalise(x * 0.7 + shift)
+    """x^2: the shift has no effect but for rounding, and its gradient is 0."""
+    return (x + 4.0 * shift) * x - 4.0 * shift * x
 
 
 def shifted_backward(grad_out, x, shift):
-    grad_x = normalise_backward(grad_out, x * 0.7 + shift)["x"] * 0.7
-    return {"x": grad_x, "shift": np.zeros_like(shift)}
+    return {"x": 2.0 * grad_out * x, "shift": np.zeros_like(shift)}
 
 
 def relu(x):
@@ -238,6 +237,11 @@ CHECKED = {
 }
 
 
+# How far these are off depends on the cotangent, and by accident an element can be right: what is
+# compared is whether the input is named.
+BY_NAME = {"normalise_without_variance", "scores_mean", "square_without_grad_out"}
+
+
 def check(submission, what, inputs, seed):
     fn, backward = CHECKED[what]
     given = {name: x.copy() for name, x in inputs.items()}
@@ -246,6 +250,8 @@ def check(submission, what, inputs, seed):
     for name, places in found.items():
         if isinstance(places, str):
             wrong[name] = places
+        elif len(places) and backward.__name__ in BY_NAME:
+            wrong[name] = "wrong"
         elif len(places):
             wrong[name] = sorted([int(i) for i in np.atleast_1d(index)] for index in places)
     kept = all(np.allclose(inputs[name], x, rtol=0, atol=1e-9) for name, x in given.items())

@@ -203,10 +203,10 @@ def check(fn, backward, inputs, rng, tol=1e-5):
     right.  With the name goes the text 'shape' if the gradient has another shape than the input, or
     else a list of all elements that are wrong, as tuples of whole numbers.
 
-    An element that is wrong is off by at least 1 percent, or not finite.  The outputs may all be
-    tiny, of the size of 1e-9 say.  An element whose gradient is 0 is not wrong for the rounding of
-    the differences.  At a kink every slope between the two sides is right.  What is wrong has to be
-    found although the outputs may add up to a constant.
+    An element that is wrong is off by at least 1 percent of its size, or not finite.  The outputs
+    may all be tiny, of the size of 1e-9 say.  An element whose gradient is 0 is not wrong for the
+    rounding of the differences.  At a kink every slope between the two sides is right.  What is
+    wrong has to be found although the outputs may add up to a constant.
 
     >>> wrong = lambda grad_out, x: {"x": np.where(x == 2.0, 2.0, 1.0) * grad_out * 2 * x}
     >>> check(lambda x: x**2, wrong, {"x": np.array([1.0, 2.0])}, np.random.default_rng(0))

@@ -2,6 +2,10 @@
 
 from minires.course import case
 
+# Each gradient has "a larger one". A pass of differences over all the numbers that the gradient is
+# by, two calls of the forward function for each, takes longer there than a task may; Python's loops
+# do not. So a gradient has to be derived.
+
 
 def output_size(rng):
     kernel, dilation = int(rng.integers(2, 6)), int(rng.integers(2, 5))
@@ -40,6 +44,8 @@ def conv2d_grad_weight(rng):
     for x_shape, weight_shape, how, why in _EDGES:
         x, out_shape = rng.standard_normal(x_shape), _out_shape(x_shape, weight_shape, **how)
         yield case(rng.standard_normal(out_shape), x, weight_shape, **how, why=why)
+    x, grad_out = rng.standard_normal((1, 64, 5, 5)), rng.standard_normal((1, 128, 3, 3))
+    yield case(grad_out, x, (128, 64, 3, 3), why="a larger one")
 
 
 def col2im(rng):
@@ -48,6 +54,8 @@ def col2im(rng):
         OH, OW = _out_shape(x_shape, weight_shape, **how)[2:]
         columns = rng.standard_normal((N, C * KH * KW, OH * OW))
         yield case(columns, x_shape, KH, KW, **how, why=why)
+    columns = rng.standard_normal((1, 2 * 3 * 3, 66 * 66))
+    yield case(columns, (1, 2, 200, 200), 3, 3, stride=3, why="a larger one")
 
 
 def conv2d_grad_input(rng):
@@ -57,6 +65,8 @@ def conv2d_grad_input(rng):
             _out_shape(x_shape, weight_shape, **how),
         )
         yield case(rng.standard_normal(out_shape), weight, x_shape, **how, why=why)
+    weight, grad_out = rng.standard_normal((8, 16, 3, 3)), rng.standard_normal((1, 8, 31, 31))
+    yield case(grad_out, weight, (1, 16, 64, 64), stride=2, why="a larger one")
 
 
 # x_shape, weight_shape, settings, what it is about

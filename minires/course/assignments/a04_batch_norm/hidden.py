@@ -2,6 +2,11 @@
 
 from minires.course import case
 
+# Each gradient has "a larger one". A pass of differences over all the numbers that the gradient is
+# by, two calls of the forward function for each, takes longer there than a task may; Python's loops
+# do not. So a gradient has to be derived. For grad_input that holds even if all channels are moved
+# at once: the numbers of one channel are many.
+
 
 def batch(rng, shape, width=1.5):
     mean = rng.uniform(0.5, 3.0, (shape[1], 1, 1))
@@ -50,6 +55,8 @@ def evaluate(rng):
 def parameter_gradients(rng):
     for shape in [(1, 3, 2, 3), (5, 2, 1, 1), (3, 1, 2, 2)]:
         yield case(rng.standard_normal(shape), batch(rng, shape), 0.01)
+    shape = (2, 8192, 2, 2)
+    yield case(rng.standard_normal(shape), batch(rng, shape), why="a larger one")
 
 
 def grad_input(rng):
@@ -60,6 +67,8 @@ def grad_input(rng):
     yield case(draw(x.shape), x, draw(2), 0.01, why="a constant channel")
     x = batch(rng, (2, 3, 1, 1))
     yield case(draw(x.shape), x, draw(3), 0.5, why="two numbers in a channel")
+    x = rng.standard_normal((16, 4, 32, 32))
+    yield case(draw(x.shape), x, draw(4), why="a larger one")
 
 
 def grad_evaluate(rng):
@@ -69,6 +78,9 @@ def grad_evaluate(rng):
         yield case(
             draw(shape), batch(rng, shape), draw(C), rng.uniform(0.01, 2.0, C), draw(C), 0.01
         )
+    shape = (2, 512, 8, 8)
+    statistics = draw(512), rng.uniform(0.5, 2.0, 512)
+    yield case(draw(shape), batch(rng, shape), *statistics, draw(512), why="a larger one")
 
 
 def BatchNorm(rng):
