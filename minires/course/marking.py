@@ -190,13 +190,18 @@ def without_numbers(text: str, shows_own: bool = True) -> str:
 
 
 def _not_there(result: TaskResult, outcome: Outcome, tried: Tried) -> TaskResult:
-    """There is nothing to call: it was not written, or something went wrong before."""
+    """There is nothing to call: it was not written, or something went wrong before.
+
+    In the latter case the hint, which is about the task, would lead astray.
+    """
     if outcome.ended and not outcome.notes:
-        return replace(result, message=f"It could not be run. {_sentence(outcome.ended)}")
+        text = f"It could not be run. {_sentence(outcome.ended)}"
+        return replace(result, message=text, hint="")
     message = f"There is no {result.task.name} in the submission."
     if not outcome.notes:
         return replace(result, status=NOT_YET, message=message)
-    return replace(result, message=f"{message} It has an error:\n{_told(outcome.notes[0], tried)}")
+    message += f" It has an error:\n{_told(outcome.notes[0], tried)}"
+    return replace(result, message=message, hint="")
 
 
 def _missing(assignment: Assignment, task: Task, error: dict[str, Any]) -> str:

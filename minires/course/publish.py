@@ -6,6 +6,7 @@ python -m minires.course.publish --check        say which are not what the maste
 
 from __future__ import annotations
 
+import argparse
 import sys
 import zlib
 from collections.abc import Sequence
@@ -76,9 +77,15 @@ def stale(assignment: Assignment) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write them, or check them."""
-    check = "--check" in arguments
-    names = [name for name in arguments if name != "--check"]
-    chosen = [find_assignment(name) for name in names] if names else assignments()
+    parser = argparse.ArgumentParser(
+        prog="python -m minires.course.publish",
+        description="Make stub.py and answers.bin of assignments out of their masters.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all, if none is given")
+    parser.add_argument("--check", action="store_true", help="only say which are out of step")
+    options = parser.parse_args(arguments)
+    check = options.check
+    chosen = [find_assignment(name) for name in options.names] or assignments()
     code = 0
     for assignment in chosen:
         found = stale(assignment)
