@@ -1,4 +1,4 @@
-"""Output files and folders: checked before the work, written whole or not at all."""
+"""Files and folders: checked before the work, written whole or not at all, read within bounds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import math
 import os
 import re
+import secrets
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,9 +15,8 @@ from typing import Any
 
 from minires.errors import UsageError
 
-__all__ = ["is_temporary", "lock", "output_folder", "strict_json", "write_whole"]
+__all__ = ["is_temporary", "lock", "output_folder", "read_at_most", "strict_json", "write_whole"]
 
-_asking = threading.Lock()
 _ELSEWHERE = "choose another folder with --out"
 
 
@@ -63,13 +62,12 @@ def write_whole(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)  # it may have gone while the work was done
         for name, content in contents.items():
-            handle, path = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-            temporary.append((Path(path), folder / name))
-            with os.fdopen(handle, "wb") as file:
+            path = folder / f".{name}.{secrets.token_hex(4)}"
+            with path.open("xb") as file:  # with the mode that the user's files have
+                temporary.append((path, folder / name))
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())  # before the name: a power cut must not leave it empty
-            os.chmod(path, 0o666 & ~_umask())
         for path_now, path_then in temporary:
             os.replace(path_now, path_then)
     except OSError as error:
@@ -78,6 +76,21 @@ def write_whole(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
         for path_now, _ in temporary:
             path_now.unlink(missing_ok=True)
     return [path for _, path in temporary]
+
+
+def read_at_most(path: Path, most: int) -> bytes:
+    """What is in a file; UsageError if it is none, cannot be read, or has more than ``most``."""
+    try:
+        if not path.is_file():  # a pipe, or a device, would have no end
+            reason = "is no file" if path.exists() else "does not exist"
+            raise UsageError(f"{str(path)!r} {reason}.")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read {str(path)!r} ({error.strerror or error}).") from None
+    if len(data) > most:
+        raise UsageError(f"{str(path)!r} has more than {most:,} bytes.")
+    return data
 
 
 def lock(handle: int) -> bool:
@@ -103,13 +116,6 @@ def is_temporary(path: str, name: str) -> bool:
     (True, False)
     """
     return re.fullmatch(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}", path) is not None
-
-
-def _umask() -> int:
-    with _asking:  # of two threads that ask at once one would be told, and put back, 0
-        mask = os.umask(0)
-        os.umask(mask)
-    return mask
 
 
 def strict_json(results: Any) -> str:

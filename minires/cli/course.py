@@ -12,12 +12,10 @@ from minires.cli.output import say
 
 __all__ = ["add_parser"]
 
-_SIGNS = {"passed": "✓", "not yet": "○", "wrong": "✗"}
-
 
 def add_parser(commands: Any) -> None:
     """Add the command and its actions."""
-    from minires.cli import course_grade, course_release
+    from minires.cli import course_grade, course_release, course_try
 
     parser = commands.add_parser(
         "course",
@@ -49,8 +47,8 @@ def add_parser(commands: Any) -> None:
         help="check your own work on the public tests",
         description=(
             "Run the public tests on the work in a folder: points a task, and for what is wrong, "
-            "what was expected, what came, and a hint. The exit code is 1 while something is "
-            "missing."
+            "what was expected, what came, and a hint. What your code prints is not shown. The "
+            "exit code is 1 while something is missing."
         ),
     )
     action.add_argument("path", type=Path, metavar="DIR", help="the folder, or a file in it")
@@ -60,6 +58,7 @@ def add_parser(commands: Any) -> None:
     course_grade.add_grade(actions)
     course_release.add_release(actions)
     course_release.add_new(actions)
+    course_try.add_try(actions)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -93,6 +92,7 @@ def _start(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from minires.course.checking import assignment_in, check_submission
     from minires.course.submission import read_submission
+    from minires.exercises.verdict import PASSED, SIGNS
 
     assignment = assignment_in(options.path)
     submission = read_submission(options.path, assignment)
@@ -102,9 +102,9 @@ def _check(options: argparse.Namespace) -> int:
     points, possible, missing = 0.0, 0.0, 0
     for result in check_submission(assignment, submission, options.task):
         points, possible = points + result.points, possible + result.task.points
-        missing += result.status != "passed"
+        missing += result.status != PASSED
         say(
-            f"{_SIGNS[result.status]} {result.status:8}{result.points:g} of {result.task.points:g}"
+            f"{SIGNS[result.status]} {result.status:8}{result.points:g} of {result.task.points:g}"
             f"  {result.task.name}"
         )
         for text in (result.message, f"Hint: {result.hint}" if result.hint else ""):

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from minires.course.grades import Override
     from minires.course.grading import ClassRun, Graded
     from minires.course.roster import Student
-    from minires.course.sheets import Row
 
 __all__ = ["add_grade"]
 
-GRADES, SUMMARY, OVERRIDES = "grades.csv", "summary.html", "overrides.csv"
+GRADES, SUMMARY, OVERRIDES = "grades.csv", "summary.html", "overrides.json"
 _MOST_JOBS = 64
 
 
@@ -76,8 +75,7 @@ def add_grade(actions: Any) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=["gradebook", "moodle", "canvas"],
-        default="gradebook",
+        choices=["moodle", "canvas"],
         help="what to write besides: the CSV file that Moodle or Canvas imports",
     )
     parser.add_argument(
@@ -87,7 +85,7 @@ def add_grade(actions: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from minires.course.grading import ClassRun, alone_in
+    from minires.course.grading import ClassRun, alone_in, refuse_another
     from minires.course.secret import find_secret
     from minires.files import output_folder
 
@@ -97,8 +95,10 @@ def _run(options: argparse.Namespace) -> int:
     only = _only(options.only, students)
     overrides = _overrides(options, assignment, students)
     _check_places(options)
-    files = [GRADES, SUMMARY, OVERRIDES, f"{options.format}.csv"]
+    formats = _formats(options)
+    files = [GRADES, SUMMARY, OVERRIDES, *(f"{name}.csv" for name in formats)]
     with output_folder(options.out, files) as folder, alone_in(folder):
+        refuse_another(folder, assignment)
         secret = find_secret(options.secret)
         if secret.made:
             _warn(
@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
         if graded is None:
             return 130
         with undisturbed():
-            written = _write(options, run, graded)
+            written = _write(formats, run, graded)
         _tell(run, graded, written)
     return int(any(one.failed for one in graded))
 
@@ -123,14 +123,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _assignment(options: argparse.Namespace) -> Assignment:
     from minires.course import find_assignment
-    from minires.errors import UsageError
+    from minires.course.soundness import require_sound
 
     assignment = find_assignment(options.assignment, options.assignments)
-    if not assignment.is_complete:
-        raise UsageError(
-            f"the solution of {assignment.name} is not here, and an installed minires has none; "
-            "grade from a clone, or say where the assignments are with --assignments DIR"
-        )
+    require_sound(assignment, mistakes=False)
     return assignment
 
 
@@ -149,6 +145,7 @@ def _class(options: argparse.Namespace, assignment: Assignment) -> list[Student]
     from minires.course.gradebook import FORMATS
     from minires.course.handed_in import entries_in
     from minires.course.roster import class_list, read_roster
+    from minires.course.words import listed
     from minires.errors import UsageError
 
     own = (assignment.name, assignment.number)
@@ -156,14 +153,14 @@ def _class(options: argparse.Namespace, assignment: Assignment) -> list[Student]
     roster = None if options.roster is None else read_roster(options.roster)
     students = class_list(entries, roster, options.roster or Path())
     known = options.format in [entry.system for entry in entries]
-    if options.format in FORMATS and roster is None and not known:
+    if options.format and roster is None and not known:
         _, wanted = FORMATS[options.format]
         raise UsageError(
             f"--format {options.format} needs --roster FILE with the students' {wanted}"
         )
     strangers = [student.student for student in students if not student.listed]
     if strangers:
-        notices.append(f"graded, and not in the roster: {_listed(strangers)}")
+        notices.append(f"graded, and not in the roster: {listed(strangers)}")
     for notice in notices:
         _warn(notice)
     return students
@@ -181,37 +178,47 @@ def _overrides(
     options: argparse.Namespace, assignment: Assignment, students: Sequence[Student]
 ) -> dict[str, dict[str, Override]]:
     """Points by hand: those of the file, or those that an earlier run was given."""
-    from minires.course.roster import read_overrides
+    from minires.course.roster import read_kept, read_overrides
+    from minires.course.words import listed
+    from minires.errors import UsageError
 
-    kept = options.out / OVERRIDES
-    overrides: dict[str, dict[str, Override]] = {}
-    strangers: list[Row] = []
-    if kept.is_file():
-        overrides, strangers = read_overrides(kept, assignment, students, strict=False)
+    path = options.out / OVERRIDES
+    kept: dict[str, dict[str, Override]] = {}
+    given = None
     if options.override is not None:
-        new, _ = read_overrides(options.override, assignment, students)
-        before = {(student, task) for student, tasks in overrides.items() for task in tasks}
-        after = {(student, task) for student, tasks in new.items() for task in tasks}
-        gone = [" ".join(pair) for pair in sorted(before - after)]
+        given = read_overrides(options.override, assignment, students)
+    try:
+        kept = read_kept(path, assignment) if path.is_file() else {}
+    except UsageError as error:
+        if given is None:
+            raise
+        _warn(str(error))  # it is about to be replaced
+    before = _pairs(kept)
+    if given is not None:
+        gone = [pair for pair in before if pair not in _pairs(given)]
         if gone:
             text = "points by hand that are taken back, for they are not in the file"
-            _warn(f"{text}: {_listed(gone)}")
-        return new
-    count = sum(map(len, overrides.values()))
-    if count:
-        _warn(f"{count} points by hand are kept from before, in {str(kept)!r}")
+            _warn(f"{text}: {listed(gone)}")
+        return given
+    there = {student.student for student in students}
+    strangers = _pairs({student: kept[student] for student in kept if student not in there})
     if strangers:
-        _warn(
-            f"points by hand for nobody who is here: {_listed([r['student'] for r in strangers])}"
-        )
-    return overrides
+        _warn(f"points by hand for nobody who is here: {listed(strangers)}")
+    known = [pair for pair in before if pair not in strangers]
+    if known:
+        _warn(f"points by hand are kept from before, in {str(path)!r}: {listed(known)}")
+    return kept
+
+
+def _pairs(overrides: dict[str, dict[str, Override]]) -> list[str]:
+    return [f"{student} {task}" for student, tasks in overrides.items() for task in sorted(tasks)]
 
 
 def _keep_overrides(folder: Path, overrides: dict[str, dict[str, Override]]) -> None:
-    from minires.course.roster import overrides_sheet
+    from minires.course.roster import overrides_json
     from minires.files import write_whole
 
-    write_whole(folder, {OVERRIDES: overrides_sheet(overrides)})
+    write_whole(folder, {OVERRIDES: overrides_json(overrides)})
 
 
 def _check_places(options: argparse.Namespace) -> None:
@@ -266,10 +273,19 @@ def _graded(run: ClassRun, jobs: int) -> list[Graded] | None:
     return None
 
 
-def _write(options: argparse.Namespace, run: ClassRun, graded: Sequence[Graded]) -> list[Path]:
+def _formats(options: argparse.Namespace) -> list[str]:
+    """The gradebooks to write: the one asked for, and those that would be out of date."""
+    from minires.course.gradebook import FORMATS
+
+    there = [name for name in FORMATS if (options.out / f"{name}.csv").is_file()]
+    return list(dict.fromkeys([*filter(None, [options.format]), *there]))
+
+
+def _write(formats: Sequence[str], run: ClassRun, graded: Sequence[Graded]) -> list[Path]:
     from minires.course.gradebook import FORMATS, grades_csv
     from minires.course.grading import STUDENTS, stood
     from minires.course.pages import summary_html
+    from minires.course.words import listed
     from minires.files import write_whole
 
     grades = [one.grade for one in graded]
@@ -279,43 +295,39 @@ def _write(options: argparse.Namespace, run: ClassRun, graded: Sequence[Graded])
         GRADES: grades_csv(run.assignment, grades),
         SUMMARY: summary.encode("utf-8", "replace"),
     }
-    if options.format in FORMATS:
-        make, wanted = FORMATS[options.format]
-        name = f"{options.format}.csv"
+    for form in formats:
+        make, wanted = FORMATS[form]
+        name = f"{form}.csv"
         contents[name], missing = make(run.assignment, run.students, grades)
         if missing:
-            _warn(f"not in {name}, for the roster has no {wanted} of theirs: {_listed(missing)}")
+            _warn(f"not in {name}, for the roster has no {wanted} of theirs: {listed(missing)}")
     return write_whole(run.folder, contents)
 
 
 def _tell(run: ClassRun, graded: Sequence[Graded], written: Sequence[Path]) -> None:
     from minires.course.class_report import report, wall_warning
     from minires.course.grading import stood
+    from minires.course.words import listed
 
     grades, walls = [one.grade for one in graded], stood(graded)
     names = ", ".join(path.name for path in written)
     say(report(run.assignment, grades, walls))
     say(f"\n{names} and the students' pages are in {run.folder}")
-    if walls:
+    if walls is not None:
         _warn(wall_warning(walls))
     there = {grade.student for grade in grades}
     absent = [student.student for student in run.students if student.student not in there]
     if absent:
-        _warn(f"not graded yet, and in no table: {_listed(absent)}; grade without --only")
+        _warn(f"not graded yet, and in no table: {listed(absent)}; grade without --only")
     stale = [one.grade.student for one in graded if one.stale]
     if stale:
-        _warn(f"kept though something has changed: {_listed(stale)}; grade without --only")
+        _warn(f"kept though something has changed: {listed(stale)}; grade without --only")
     failed = [f"{one.grade.student} ({', '.join(one.failed)})" for one in graded if one.failed]
     if failed:
-        _warn(f"the grader itself failed, and tries again next time: {_listed(failed)}")
+        _warn(f"the grader itself failed, and tries again next time: {listed(failed)}")
     left = run.left_over()
     if left:
-        _warn(f"of an earlier run, and nobody's now: {_listed([f'students/{n}' for n in left])}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
+        _warn(f"of an earlier run, and nobody's now: {listed([f'students/{n}' for n in left])}")
 
 
 def _warn(text: str) -> None:

@@ -25,7 +25,8 @@ def add_release(actions: Any) -> None:
             "notebook of a course, solution and hidden tests in it, for nbgrader "
             "generate_assignment. gradescope: an autograder to be uploaded; keep the zip file to "
             "yourself, the solution and your secret are in it. It needs the solution, which an "
-            "installed minires does not have: work from a clone, or with assignments of your own."
+            "installed minires does not have: install a clone with pip install --editable, or "
+            "work with assignments of your own."
         ),
     )
     action.add_argument("assignment", metavar="NAME", help="such as a03")
@@ -72,8 +73,10 @@ def add_new(actions: Any) -> None:
 def _release(options: argparse.Namespace) -> int:
     from minires.course import find_assignment
     from minires.course.handing_out import publish_if_stale
+    from minires.course.soundness import require_sound
 
     assignment = find_assignment(options.assignment, options.assignments)
+    require_sound(assignment)
     publish_if_stale(assignment)
     make = {
         "folder": _folder,
@@ -94,10 +97,12 @@ def _folder(assignment: Any, options: argparse.Namespace) -> str:
 
 
 def _notebook(assignment: Any, options: argparse.Namespace) -> str:
-    from minires.course.handing_out import hand_out_notebook
+    from minires.course.handing_out import CARRIED, hand_out_notebook, is_own
 
     hand_out_notebook(assignment, options.to, replace=options.force)
-    return f"{options.to / assignment.name}.ipynb is what students begin with."
+    told = f"{options.to / assignment.name}.ipynb is what students begin with"
+    carried = options.to / CARRIED
+    return f"{told}, with {carried} beside it." if is_own(assignment) else f"{told}."
 
 
 def _nbgrader(assignment: Any, options: argparse.Namespace) -> str:
@@ -139,7 +144,8 @@ def _new(options: argparse.Namespace) -> int:
     assignment = new_assignment(options.name, options.to)
     say(
         f"{assignment.folder} is an assignment that works, with {len(assignment.tasks)} tasks.\n"
-        "Change its files, beginning with master.py, and give it out with:\n"
+        "Change its files, beginning with master.py, and grade it by itself, then give it out:\n"
+        f"  minires course try {assignment.number} --assignments {options.to}\n"
         f"  minires course release {assignment.number} --assignments {options.to} --to DIR"
     )
     return 0

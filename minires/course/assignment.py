@@ -172,11 +172,18 @@ class Assignment:
         """The cells that come with the assignment, compiled."""
         return [code_of(cell, self.name) for cell in self.stub_cells if cell.task is None]
 
-    def reference_code(self, task: Task) -> list[types.CodeType]:
-        """The solutions of all earlier tasks, compiled: one mistake is not paid for twice."""
+    def reference_code(self, task: Task) -> list[tuple[str, types.CodeType]]:
+        """The solutions of all earlier tasks, compiled: one mistake is not paid for twice.
+
+        :func:`~minires.course.inside.references.solutions` runs them.
+        """
         order = [one.name for one in self.tasks]
         names = order[: order.index(task.name)]
-        return [code_of(cell, self.name) for cell in self.master_cells if cell.task in names]
+        return [
+            (cell.task, code_of(cell, self.name))
+            for cell in self.master_cells
+            if cell.task is not None and cell.task in names
+        ]
 
     def module(self, mistake: KnownMistake | None = None) -> types.ModuleType:
         """The master, run; with a mistake, the wrong solution that it makes of it."""
@@ -252,8 +259,8 @@ class Assignment:
             hint = ""
             if name in PRIVATE_FILES:
                 hint = (
-                    " Solutions are not in an installed minires: work from a clone, or say where "
-                    "they are with --assignments DIR."
+                    " Solutions are not in an installed minires: install a clone with pip install "
+                    "--editable, or say where they are with --assignments DIR."
                 )
             raise UsageError(
                 f"{self.name}: cannot read {str(self.folder / name)!r} "

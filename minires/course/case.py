@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Case", "case"]
+__all__ = ["Case", "case", "mapped", "shortened"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,15 @@ def mapped(change: Any, tree: Any) -> Any:
     return tree
 
 
+def shortened(text: str, length: int) -> str:
+    """The text, cut if it is longer.
+
+    >>> shortened("convolution", 8)
+    'convo...'
+    """
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
 def _short(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return str(value.shape)
@@ -71,8 +80,7 @@ def _short(value: Any) -> str:
         if isinstance(value, dict):
             return f"{{{', '.join(f'{key}: {_short(item)}' for key, item in value.items())}}}"
         return f"[{', '.join(map(_short, value))}]"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return shortened(repr(value), 40)
 
 
 def _holds_arrays(value: Any) -> bool:

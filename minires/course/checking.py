@@ -58,7 +58,7 @@ def check_submission(
             passed[task.name] = result.status == PASSED
             weak = [one.name for one in assignment.needed(task) if not passed.get(one.name, True)]
             if weak and result.status == WRONG:
-                text = f"It stands on {', '.join(weak)}; begin there."
+                text = f"It stands on {', '.join(weak)}, not right yet: that may be why."
                 result = replace(result, message=f"{text}\n{result.message}")
             yield result
 

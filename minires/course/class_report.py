@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from minires.course.assignment import Assignment
 from minires.course.grades import Grade
 from minires.course.grading import NOTHING
+from minires.course.pages.walls import weak_walls
 from minires.course.sandbox import WALLS
 from minires.course.sheets import points_text
+from minires.course.words import plural
 from minires.exercises.verdict import NOT_YET, PASSED, WRONG
 from minires.table import Cell, format_table
 
@@ -19,7 +21,7 @@ __all__ = ["report", "wall_warning"]
 _MOST_MISTAKES = 10
 
 
-def report(assignment: Assignment, grades: Sequence[Grade], walls: Sequence[str]) -> str:
+def report(assignment: Assignment, grades: Sequence[Grade], walls: Sequence[str] | None) -> str:
     """The tasks, the most frequent mistakes, what could not be read, and the walls that stood."""
     parts = [_headline(assignment, grades)]
     read = [grade for grade in grades if grade.results]
@@ -33,22 +35,19 @@ def report(assignment: Assignment, grades: Sequence[Grade], walls: Sequence[str]
     bad = [[grade.student, grade.trouble] for grade in grades if _is_bad(grade)]
     if bad:
         parts.append(format_table(["could not be read", "why"], bad))
-    if read:
+    if walls is not None:
         parts.append(f"walls that stood: {', '.join(walls) or 'none'}")
     return "\n\n".join(parts)
 
 
 def wall_warning(walls: Sequence[str]) -> str:
-    """What is to be warned of; '' if all walls stood, or all but that of the user.
-
-    An ordinary user cannot become another one, and behind the other walls has no need to.
-    """
-    missing = [wall for wall in WALLS if wall not in walls]
-    if missing in ([], ["user"]):
+    """What is to be warned of; '' if all walls stood that matter."""
+    weak = weak_walls(walls)
+    if not weak:
         return ""
-    lacking = "; ".join(WALLS[wall] for wall in missing)
+    lacking = "; ".join(WALLS[wall] for wall in weak)
     return (
-        f"walls that did not stand: {', '.join(missing)}. It was not so that: {lacking}. A hostile "
+        f"walls that did not stand: {', '.join(weak)}. It was not so that: {lacking}. A hostile "
         "submission could have done more than answer; grade in a container or on a newer system."
     )
 
@@ -57,7 +56,7 @@ def _headline(assignment: Assignment, grades: Sequence[Grade]) -> str:
     tasks = [task.name for task in assignment.tasks]
     totals = [grade.total(tasks) for grade in grades]
     handed_in = [grade for grade in grades if grade.trouble != NOTHING]
-    lines = [f"{assignment.number} {assignment.title}: {_students(len(grades))}"]
+    lines = [f"{assignment.number} {assignment.title}: {plural(len(grades), 'student')}"]
     if len(handed_in) < len(grades):
         lines[0] += f", {len(handed_in)} handed in"
     if totals:
@@ -85,7 +84,3 @@ def _tasks(assignment: Assignment, read: Sequence[Grade]) -> str:
 
 def _is_bad(grade: Grade) -> bool:
     return bool(grade.trouble) and grade.trouble != NOTHING
-
-
-def _students(count: int) -> str:
-    return "1 student" if count == 1 else f"{count} students"

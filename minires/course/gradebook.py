@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from minires.course.assignment import Assignment
 from minires.course.grades import Grade
@@ -10,7 +10,7 @@ from minires.course.roster import Student
 from minires.course.sheets import points_text, write_sheet
 from minires.exercises.verdict import PASSED
 
-__all__ = ["FORMATS", "canvas_csv", "comment", "grades_csv", "moodle_csv"]
+__all__ = ["FORMATS", "canvas_csv", "grades_csv", "moodle_csv"]
 
 
 def grades_csv(assignment: Assignment, grades: Sequence[Grade]) -> bytes:
@@ -20,18 +20,15 @@ def grades_csv(assignment: Assignment, grades: Sequence[Grade]) -> bytes:
     for grade in grades:
         mistakes = [r.mistake for r in grade.results if r.mistake]
         notes = [grade.trouble, *grade.remarks, *_by_hand(assignment, grade)]
-        rows.append(
-            [
-                *(grade.student, grade.name, grade.number, grade.email),
-                *(points_text(grade.total(tasks)), points_text(assignment.points)),
-                *(points_text(grade.points_for(task)) for task in tasks),
-                *(", ".join(dict.fromkeys(mistakes)), " ".join(filter(None, notes))),
-            ]
-        )
+        row = [grade.student, grade.name, grade.number, grade.email]
+        row += [points_text(grade.total(tasks)), points_text(assignment.points)]
+        row += [points_text(grade.points_for(task)) for task in tasks]
+        row += [", ".join(dict.fromkeys(mistakes)), " ".join(filter(None, notes))]
+        rows.append(row)
     return write_sheet(rows, mark=True)
 
 
-def comment(assignment: Assignment, grade: Grade) -> str:
+def _comment(assignment: Assignment, grade: Grade) -> str:
     """A grade in a few words."""
     if grade.trouble and not grade.overrides:
         return f"Not graded: {grade.trouble}"
@@ -58,25 +55,18 @@ def moodle_csv(
     assignment, by the participant's number, which is part of the name of a submission.
     """
     tasks = [task.name for task in assignment.tasks]
-    rows = [["Identifier", "Full name", "ID number", "Email address", "Grade", "Feedback comments"]]
-    by_student = {grade.student: grade for grade in grades}
-    missing = []
-    for student in students:
-        grade = by_student.get(student.student)
-        if grade is None:
-            continue
+
+    def row(student: Student, grade: Grade) -> list[str] | None:
         number = _number_in(student, "moodle")
         if not (number or student.number or student.email):
-            missing.append(student.student)
-            continue
-        rows.append(
-            [
-                *(f"Participant {number}" if number else "", student.name),
-                *(student.number, student.email),
-                *(points_text(grade.total(tasks)), comment(assignment, grade)),
-            ]
-        )
-    return write_sheet(rows), missing
+            return None
+        identifier = f"Participant {number}" if number else ""
+        points = points_text(grade.total(tasks))
+        known_by = [identifier, student.name, student.number, student.email]
+        return [*known_by, points, _comment(assignment, grade)]
+
+    head = ["Identifier", "Full name", "ID number", "Email address", "Grade", "Feedback comments"]
+    return _for_import([head], students, grades, row)
 
 
 def canvas_csv(
@@ -88,30 +78,44 @@ def canvas_csv(
     user ID (the roster's number), or by the login (the roster's login, or else the address).
     """
     tasks = [task.name for task in assignment.tasks]
-    title = f"{assignment.number} {assignment.title}"
-    rows = [["Student", "ID", "SIS User ID", "SIS Login ID", "Section", title]]
-    rows.append(["    Points Possible", "", "", "", "", points_text(assignment.points)])
-    by_student = {grade.student: grade for grade in grades}
-    missing = []
-    for student in students:
-        grade = by_student.get(student.student)
-        if grade is None:
-            continue
+
+    def row(student: Student, grade: Grade) -> list[str] | None:
         number = student.more.get("id", "") or _number_in(student, "canvas")
         login = student.more.get("login", "") or student.email
         if not (number or student.number or login):
-            missing.append(student.student)
-            continue
-        section = student.more.get("section", "")
-        points = points_text(grade.total(tasks))
-        rows.append([student.name, number, student.number, login, section, points])
-    return write_sheet(rows), missing
+            return None
+        points, section = points_text(grade.total(tasks)), student.more.get("section", "")
+        return [student.name, number, student.number, login, section, points]
+
+    title = f"{assignment.number} {assignment.title}"
+    head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", title]
+    possible = ["    Points Possible", "", "", "", "", points_text(assignment.points)]
+    return _for_import([head, possible], students, grades, row)
 
 
 FORMATS = {
     "moodle": (moodle_csv, "number or email"),
     "canvas": (canvas_csv, "id, number, login or email"),
 }
+
+
+def _for_import(
+    rows: list[list[str]],
+    students: Sequence[Student],
+    grades: Sequence[Grade],
+    row: Callable[[Student, Grade], list[str] | None],
+) -> tuple[bytes, list[str]]:
+    """The file, and those that have no row because the system could not tell who they are."""
+    by_student = {grade.student: grade for grade in grades}
+    missing = []
+    for student in students:
+        if student.student in by_student:
+            made = row(student, by_student[student.student])
+            if made is None:
+                missing.append(student.student)
+            else:
+                rows.append(made)
+    return write_sheet(rows), missing
 
 
 def _number_in(student: Student, system: str) -> str:

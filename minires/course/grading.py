@@ -14,18 +14,21 @@ import hmac
 import json
 import os
 import re
+import sys
 import threading
-import unicodedata
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from minires.course.assignment import Assignment, Task
 from minires.course.grades import Grade, Override
 from minires.course.marking import Marker, TaskResult, hidden_cases
-from minires.course.results import folder_names, read_results, results_json
+from minires.course.results import assignment_of, folder_names, read_results, results_json
 from minires.course.roster import Student
 from minires.course.sandbox import WALLS
 from minires.course.submission import Submission, submission_of
@@ -33,14 +36,23 @@ from minires.errors import UsageError
 from minires.exercises.verdict import WRONG
 from minires.files import is_temporary, lock, write_whole
 
-__all__ = ["NOTHING", "STUDENTS", "ClassRun", "Graded", "alone_in", "version"]
+__all__ = [
+    "NOTHING",
+    "STUDENTS",
+    "ClassRun",
+    "Graded",
+    "alone_in",
+    "refuse_another",
+    "mark_task",
+    "stood",
+]
 
 NOTHING = "nothing handed in"
 STUDENTS = "students"  # the folder with a folder a student
 PAUSE = 1.0  # seconds, before a process that could not be made is tried once more
 _PACKAGE = Path(__file__).parents[1]
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}")
-_PLACE = re.compile(r"[^\s'\"<>()]*minires-course-\w+(?:/(?:task-\w+|site))?/?")
+_PLACE = re.compile(r"(?<![^\s'\"<>()])[^\s'\"<>()]*minires-course-\w+(?:/(?:task-\w+|site))?/?")
 
 
 @dataclass(frozen=True)
@@ -49,14 +61,14 @@ class Graded:
 
     Attributes:
         grade: the result.
-        walls: those that stood while it came about.
+        walls: those that stood while it came about; None if no code was run.
         fresh: whether this run found it; else it was kept.
         stale: whether it was kept although something has changed.
         failed: tasks on which the grader itself failed.
     """
 
     grade: Grade
-    walls: tuple[str, ...] = ()
+    walls: tuple[str, ...] | None = None
     fresh: bool = False
     stale: bool = False
     failed: tuple[str, ...] = ()
@@ -133,7 +145,8 @@ class ClassRun:
         digest = self._digest(student, submission, trouble)
         kept = read_results(place / "results.json", self.assignment, student.student)
         changed = kept is None or kept[0].digest != digest
-        if student.student in self.only if self.only is not None else changed:
+        asked_for = changed if self.only is None else student.student in self.only
+        if asked_for:
             graded = self._mark(student, submission, trouble, marker)
             sure = "" if graded.failed else digest  # what failed is tried again in the next run
             graded = replace(graded, grade=replace(graded.grade, digest=sure))
@@ -168,8 +181,10 @@ class ClassRun:
     def _digest(self, student: Student, submission: Submission | None, trouble: str) -> str:
         """Changes when anything does that the result depends on; tells nothing of the secret."""
         of_it = [submission.name, submission.digest, *submission.remarks] if submission else []
-        parts = [version(self.assignment.library), self.assignment.digest(), student.student]
-        text = json.dumps([*parts, trouble, of_it])
+        machine = [sys.version_info[:2], np.__version__]  # others may round, and say, otherwise
+        grader = [version(self.assignment.library), self.assignment.digest()]
+        bank = repr(self.assignment.mistakes)  # titles and hints from elsewhere are in it
+        text = json.dumps([machine, grader, bank, student.student, trouble, of_it])
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
     def _mark(
@@ -179,37 +194,19 @@ class ClassRun:
             return Graded(Grade(student.student, student.name, trouble=trouble), fresh=True)
         results, failed = [], []
         for task in self.assignment.tasks:
-            try:
-                result = self._task(student, submission, task, marker)
-            except Exception as error:
-                if self._stop.is_set():
-                    raise _Stopped from None
-                if isinstance(error, UsageError):  # the sandbox does not work: for nobody
-                    raise
-                failed.append(task.name)
-                text = f"The grader failed on this task ({type(error).__name__})."
-                result = TaskResult(task, WRONG, 0.0, f"{text} Tell your teacher.")
+            result, error = mark_task(
+                marker, submission, task, self._secret, student.student, stop=self._stop
+            )
             if self._stop.is_set():  # the process may have been ended before its time
                 raise _Stopped
             results.append(result)
+            failed += [task.name] if error is not None else []
         grade = Grade(
             student.student, student.name, tuple(results), remarks=tuple(submission.remarks)
         )
-        return Graded(grade, marker.walls or (), fresh=True, failed=tuple(failed))
+        return Graded(grade, marker.walls, fresh=True, failed=tuple(failed))
 
-    def _task(
-        self, student: Student, submission: Submission, task: Task, marker: Marker
-    ) -> TaskResult:
-        tried = hidden_cases(self.assignment, task, self._secret, student.student)
-        try:
-            result = marker.mark(submission, task, tried)
-        except (OSError, UsageError):  # no process, or no space, at this moment
-            if self._stop.wait(PAUSE):
-                raise
-            result = marker.mark(submission, task, tried)
-        return replace(result, message=settled(result.message))
-
-    def _write(self, place: Path, grade: Grade, walls: Sequence[str]) -> None:
+    def _write(self, place: Path, grade: Grade, walls: Sequence[str] | None) -> None:
         from minires.course.pages import feedback_html
 
         contents = {  # the results last: they say that the other is there
@@ -221,6 +218,39 @@ class ClassRun:
                 path.unlink(missing_ok=True)
         if any(_content(place / name) != content for name, content in contents.items()):
             write_whole(place, contents)
+
+
+def mark_task(
+    marker: Marker,
+    submission: Submission,
+    task: Task,
+    secret: bytes,
+    student: str,
+    *,
+    once: bool = True,
+    stop: threading.Event | None = None,
+) -> tuple[TaskResult, Exception | None]:
+    """Mark a task on the hidden cases, and where no process could be made, once more.
+
+    A fault of the grader costs no other task: it is told in the result, and returned.  Raises
+    UsageError where the sandbox does not work, for that is so for all.  After ``stop``, which ends
+    the wait, the result comes to nothing.
+    """
+    stop = stop or threading.Event()
+    try:
+        tried = hidden_cases(marker.assignment, task, secret, student, once=once)
+        try:
+            result = marker.mark(submission, task, tried)
+        except (OSError, UsageError):  # no process, or no space, at this moment
+            if stop.wait(PAUSE):
+                raise
+            result = marker.mark(submission, task, tried)
+        return replace(result, message=settled(result.message)), None
+    except UsageError:
+        raise
+    except Exception as error:
+        text = f"The grader failed on this task ({type(error).__name__}). Tell your teacher."
+        return TaskResult(task, WRONG, 0.0, text), error
 
 
 def _as_they_come(futures: Mapping[Future, Student]) -> Iterator[Future]:
@@ -244,15 +274,15 @@ def settled(text: str) -> str:
     >>> settled("<f at 0x7f01dead10> in '/tmp/minires-course-a1b2/task-c3d4/x.txt'")
     "<f at 0x...> in 'x.txt'"
     """
-    text = _PLACE.sub("", _ADDRESS.sub("0x...", text))
-    text = text.encode("utf-8", "replace").decode()
-    return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+    return _PLACE.sub("", _ADDRESS.sub("0x...", text))
 
 
-def stood(graded: Sequence[Graded]) -> tuple[str, ...]:
-    """The walls that stood around every student's code."""
-    known = [one.walls for one in graded if one.walls]
-    return tuple(wall for wall in WALLS if known and all(wall in walls for walls in known))
+def stood(graded: Sequence[Graded]) -> tuple[str, ...] | None:
+    """The walls that stood around every student's code; None if no code was run."""
+    known = [one.walls for one in graded if one.walls is not None]
+    if not known:
+        return None
+    return tuple(wall for wall in WALLS if all(wall in walls for walls in known))
 
 
 @functools.cache
@@ -266,6 +296,16 @@ def version(library: str) -> str:
     return state.hexdigest()
 
 
+def refuse_another(folder: Path, assignment: Assignment) -> None:
+    """UsageError if the folder has the grades of another assignment, which would be overwritten."""
+    for path in sorted((folder / STUDENTS).glob("*/results.json")):
+        other = assignment_of(path)
+        if other not in ("", assignment.name):
+            raise UsageError(
+                f"{str(folder)!r} has the grades of {other}; choose another folder with --out."
+            )
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder; UsageError if one is in it."""
@@ -273,7 +313,11 @@ def alone_in(folder: Path) -> Iterator[None]:
     with suppress(OSError):  # Windows opens no folders
         handle = os.open(folder, os.O_RDONLY)
     try:
-        if handle is not None and not lock(handle):
+        for pause in (0.0, 0.1, 0.2, 0.4):  # a run that was just killed needs a moment to be gone
+            time.sleep(pause)
+            if handle is None or lock(handle):
+                break
+        else:
             raise UsageError(
                 f"another run is at work in {str(folder)!r}; wait for its end, or choose another "
                 "folder with --out."

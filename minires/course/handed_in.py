@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from minires.course.words import listed
 from minires.errors import UsageError
 
 __all__ = ["Entry", "HandedIn", "entries_in", "files_in", "files_in_zip", "is_code", "visible"]
@@ -153,9 +154,7 @@ def _read(path: Path, most: int) -> bytes:
     """Read a file, but for no pipe that never ends, even if it has just become one."""
     name = visible(path.name)
     try:
-        handle = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
+        handle = os.open(path, _READ)
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise UsageError(f"{name} is no ordinary file.")
@@ -246,12 +245,12 @@ def entries_in(place: Path, own: tuple[str, ...] = ()) -> tuple[list[Entry], lis
             groups.setdefault(entry.student, []).append((top, entry))
     notices = []
     if ignored:
-        notices.append(f"not taken for submissions: {_listed(ignored)}.")
+        notices.append(f"not taken for submissions: {listed(ignored, 5)}.")
     entries = [_joined([entry for _, entry in groups[student]]) for student in sorted(groups)]
     for entry in entries:
         if len(entry.sources) > 1 and entry.system != "moodle":
             notices.append(
-                f"{_listed(entry.sources)} are taken for one student's, {entry.student}."
+                f"{listed(entry.sources, 5)} are taken for one student's, {entry.student}."
             )
     if not entries:
         raise UsageError(f"{str(place)!r} holds no submission: no folder, zip, .py or .ipynb.")
@@ -273,6 +272,10 @@ def _tops_of_folder(place: Path) -> list[_Top]:
 
 
 def _refuse(message: str) -> list[HandedIn]:
+    raise UsageError(message)
+
+
+def _refuse_to_read(message: str, most: int) -> bytes:
     raise UsageError(message)
 
 
@@ -356,14 +359,20 @@ def _joined(entries: Sequence[Entry]) -> Entry:
 
 
 def _all_files(entries: Sequence[Entry]) -> list[HandedIn]:
+    """The files of all; what cannot be opened stands for itself, unless there is nothing else."""
     found: dict[str, HandedIn] = {}
+    troubles: dict[str, UsageError] = {}
     for entry in entries:
-        for file in entry.files():
+        try:
+            files = entry.files()
+        except UsageError as error:
+            troubles[entry.sources[0]] = error
+            continue
+        for file in files:
             name = f"{entry.sources[0]}/{file.name}" if file.name in found else file.name
             found[name] = HandedIn(name, file.read)
+    if troubles and not found:
+        raise next(iter(troubles.values()))
+    for source, trouble in troubles.items():
+        found[source] = HandedIn(source, functools.partial(_refuse_to_read, str(trouble)))
     return _few(list(found.values()), entries[0].student)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

@@ -94,12 +94,6 @@ def publish_if_stale(assignment: Assignment) -> None:
 
     Raises UsageError where there is no master.
     """
-    if not assignment.is_complete:
-        raise UsageError(
-            f"{assignment.name}: the solution is not here, and without it nothing can be released. "
-            "Work from a clone of minires, or say where your assignments are with "
-            "--assignments DIR."
-        )
     if stale(assignment):
         write(assignment)
 
@@ -122,7 +116,8 @@ def write_new(folder: Path, contents: Mapping[str, bytes], *, replace: bool = Fa
     if changed and not replace:
         raise UsageError(
             f"in {str(folder)!r} there is something else under the name of {', '.join(changed)}, "
-            "perhaps somebody's work; nothing was written. Choose another folder, or move it away."
+            "perhaps somebody's work; nothing was written. Choose another folder, or move it away; "
+            "minires course release --force replaces what an earlier release has left."
         )
     return [path for place, files in new.items() for path in write_whole(place, files)]
 

@@ -21,7 +21,8 @@ from typing import Any
 
 from minires.course.assignment import Assignment, assignments
 from minires.course.grades import Grade
-from minires.course.marking import Marker, hidden_cases
+from minires.course.grading import mark_task
+from minires.course.marking import Marker
 from minires.course.results import gradescope_results
 from minires.course.submission import read_submission
 from minires.errors import MiniresError
@@ -38,8 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     root = Path(place)
     try:
         [assignment] = assignments()
-        results = gradescope_results(assignment, _graded(assignment, root))
-        code = 0
+        grade, failed = _graded(assignment, root)
+        results, code = gradescope_results(assignment, grade), int(failed)
     except Exception as error:
         traceback.print_exc()  # for the teacher; students do not see it
         reason = str(error) if isinstance(error, MiniresError) else type(error).__name__
@@ -49,21 +50,23 @@ def main(arguments: Sequence[str]) -> int:
     return code
 
 
-def _graded(assignment: Assignment, root: Path) -> Grade:
+def _graded(assignment: Assignment, root: Path) -> tuple[Grade, bool]:
+    """The grade, and whether the grader itself failed on a task."""
     secret = (root / "source" / "secret").read_bytes().strip()
     student, name = who_handed_in(root / "submission_metadata.json")
     try:
         submission = read_submission(root / "submission", assignment)
     except MiniresError as error:
-        return Grade(student, name, trouble=str(error))
+        return Grade(student, name, trouble=str(error)), False
     with Marker(assignment, references=True) as marker:
-        results = tuple(
-            marker.mark(
-                submission, task, hidden_cases(assignment, task, secret, student, once=False)
-            )
+        marked = [
+            mark_task(marker, submission, task, secret, student, once=False)
             for task in assignment.tasks
-        )
-    return Grade(student, name, results, remarks=submission.remarks)
+        ]
+    results, errors = zip(*marked, strict=True)
+    for fault in filter(None, errors):
+        traceback.print_exception(fault)
+    return Grade(student, name, results, remarks=submission.remarks), any(errors)
 
 
 def who_handed_in(path: Path) -> tuple[str, str]:

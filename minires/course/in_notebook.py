@@ -18,6 +18,7 @@ import numpy as np
 from minires.course.assignment import Assignment, Task, named
 from minires.course.handing_out import known_at
 from minires.course.inside import wire
+from minires.course.inside.references import solutions
 from minires.course.marking import TaskResult, Tried, hidden_cases, verdict_of
 from minires.course.publish import public_tried
 from minires.course.sandbox import Answer, Outcome
@@ -72,13 +73,20 @@ def _find(name: str) -> Assignment:
 def _result(
     assignment: Assignment, task: Task, tried: Tried, names: dict[str, Any], references: bool
 ) -> TaskResult:
-    codes = assignment.reference_code(task) if references else []
-    with _replaced(names, codes):
+    with _replaced(names, _earlier(assignment, task, names) if references else {}):
         module = types.ModuleType("submission")
         module.__dict__.update(names)
         answers = [_answer(assignment, task, module, case) for case in tried.cases]
         outcome = Outcome(answers, loaded=callable(names.get(task.name)))
     return verdict_of(assignment, task, tried, outcome)
+
+
+def _earlier(assignment: Assignment, task: Task, names: dict[str, Any]) -> dict[str, Any]:
+    """The solutions of earlier tasks; their helpers stay among themselves."""
+    given: dict[str, Any] = {"__name__": "submission"}
+    for code in assignment.given_code():
+        exec(code, given)
+    return solutions(names, given, assignment.reference_code(task))
 
 
 def _answer(assignment: Assignment, task: Task, module: types.ModuleType, case: Any) -> Answer:
@@ -87,16 +95,15 @@ def _answer(assignment: Assignment, task: Task, module: types.ModuleType, case: 
             value = assignment.drive(module, task, case)
         return Answer(value=wire.decode(wire.encode(value)))
     except Exception as error:
-        return Answer(error=_told(error))
+        return Answer(error=_error_of(error))
 
 
 @contextmanager
-def _replaced(names: dict[str, Any], codes: list[types.CodeType]) -> Iterator[None]:
-    """The names with the code run among them; afterwards they are what they were."""
+def _replaced(names: dict[str, Any], others: dict[str, Any]) -> Iterator[None]:
+    """The names with others in their place; afterwards they are what they were."""
     before = dict(names)
     try:
-        for code in codes:
-            exec(code, names)
+        names.update(others)
         yield
     finally:
         for name in [name for name in names if name not in before]:
@@ -104,7 +111,7 @@ def _replaced(names: dict[str, Any], codes: list[types.CodeType]) -> Iterator[No
         names.update(before)
 
 
-def _told(error: Exception) -> dict[str, Any]:
+def _error_of(error: Exception) -> dict[str, Any]:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

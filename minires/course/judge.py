@@ -8,8 +8,9 @@ The reference is run in float64, and on the same inputs rounded to float32; what
 the first term, and the second is what rounding the result alone costs.  A sum of n products is off
 by about sqrt(n) roundings, whatever its order, and by n at most; 32 = sqrt(1024) is the ratio of
 the two for a thousand terms.  Few sums of the assignments have more, and the longest, of 16,384,
-stays below half of what is allowed if it is added one by one in float32.  So every order of
-summation passes, and float32 throughout.  Whole numbers, booleans and texts are compared exactly.
+stays below half of what is allowed if it is added one by one in float32.  So float32 passes
+throughout, and so do sums in another order.  Whole numbers, booleans and texts are compared
+exactly.
 """
 
 from __future__ import annotations
@@ -22,10 +23,20 @@ from typing import Any
 import numpy as np
 
 from minires.course.assignment import Assignment, KnownMistake, Task
-from minires.course.case import Case, mapped
+from minires.course.case import Case, mapped, shortened
 from minires.course.sandbox import Answer
 
-__all__ = ["Expected", "Failed", "difference", "expect", "explain", "largest", "predictions"]
+__all__ = [
+    "Difference",
+    "Expected",
+    "Failed",
+    "difference",
+    "expect",
+    "explain",
+    "largest",
+    "predictions",
+    "tell",
+]
 
 MARGIN = 32.0
 _EPS32 = float(np.finfo(np.float32).eps)
@@ -39,37 +50,96 @@ class Expected:
     allowed: Any
 
 
+@dataclass(frozen=True)
 class Failed:
-    """What stands for the answer of a known mistake that ends in an error."""
+    """What stands for the answer of a known mistake that ends in an error, of this kind."""
 
-    def __repr__(self) -> str:
-        return "Failed()"
+    kind: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first thing in which an answer is not the right one.
+
+    Attributes:
+        kind: of what sort it is: 'value', 'form' (a text where there should be a number), 'shape',
+            'length', 'key missing' or 'key too many'.
+        place: where it is, in Python: ``f[1]['a']``.
+        expected: what should be there, in words.
+        form: the same without numbers and texts of the answer; '' if nothing is left then.
+        found: what is there, in words: the student's code can make of it what it likes.
+        off, of: how many numbers of an array are off, and how many it has.
+    """
+
+    kind: str
+    place: str
+    expected: str = ""
+    form: str = ""
+    found: str = ""
+    off: int = 1
+    of: int = 1
 
 
 def expect(assignment: Assignment, task: Task, case: Case, module: types.ModuleType) -> Expected:
     """Run the reference, in float64 and in float32."""
-    value = as_numbers(assignment.drive(module, task, case))
+    with np.errstate(all="ignore"):
+        value = as_numbers(assignment.drive(module, task, case))
     if case.rtol is not None:
-        return Expected(value, _zip(lambda v, _: case.rtol * largest(v), value, value))
+        return Expected(value, _zipped(lambda v, _: case.rtol * largest(v), value, value))
     args, kwargs = mapped(_rounded, (case.args, case.kwargs))
     try:
         with np.errstate(all="ignore"):
             rough = as_numbers(assignment.drive(module, task, Case(args, kwargs)))
-        allowed = _zip(_allowed, value, rough)
-    except (ValueError, TypeError, LookupError, AttributeError):  # the rough one is another tree
-        allowed = _zip(_allowed, value, value)
+        allowed = _zipped(_allowed, value, rough)
+    except Exception:  # there is none in float32, or it is another tree
+        allowed = _zipped(_allowed, value, value)
     return Expected(value, allowed)
 
 
-def difference(found: Any, expected: Expected, what: str) -> str:
-    """What is wrong with an answer, in a sentence or two; '' if nothing is."""
+def difference(found: Any, expected: Expected, what: str) -> Difference | None:
+    """The first thing that is wrong with an answer called ``what``; None if it is right."""
     return _differ(found, expected.value, expected.allowed, what)
+
+
+def tell(wrong: Difference, *, expected: bool = True, found: bool = True) -> str:
+    """A difference in a sentence or two.
+
+    Args:
+        wrong: the difference.
+        expected: whether the numbers and texts of the right answer are told; its form always is.
+        found: whether anything is told that the student's code made.
+
+    >>> wrong = Difference("value", "f[1]", expected="2", found="3", off=1, of=4)
+    >>> tell(wrong)
+    'f[1] should be 2, and is 3. 1 of 4 numbers are off, this one most.'
+    >>> tell(wrong, expected=False)
+    'f[1] is not right: it is 3. 1 of 4 numbers are off, this one most.'
+    >>> tell(wrong, expected=False, found=False)
+    'f[1] is not right.'
+    """
+    place, should = wrong.place, wrong.expected if expected else wrong.form
+    if wrong.kind == "key missing":
+        return f"{place} lacks the key {should}."
+    if wrong.kind == "key too many":
+        key = f"the key {wrong.found}, which" if found else "a key that"
+        return f"{place} has {key} it should not have."
+    if wrong.kind in ("shape", "length"):
+        has = wrong.found if found else "another"
+        return f"{place} should have the {wrong.kind} {should}, and has {has}."
+    is_ = wrong.found if found else "something else"
+    if should:
+        text = f"{place} should be {should}, and is {is_}."
+    else:
+        text = f"{place} is not right: it is {is_}." if found else f"{place} is not right."
+    if found and wrong.of > 1:
+        text += f" {wrong.off} of {wrong.of} numbers are off, this one most."
+    return text
 
 
 def predictions(
     assignment: Assignment, task: Task, cases: Sequence[Case]
 ) -> list[tuple[KnownMistake, list[Any]]]:
-    """What each known mistake of a task makes of the cases; Failed() where it ends in an error."""
+    """What each known mistake of a task makes of the cases; Failed where it ends in an error."""
     found = []
     for mistake in assignment.mistakes:
         if task.name in mistake.tasks:
@@ -108,60 +178,75 @@ def as_numbers(value: Any) -> Any:
 # --- trees ---
 
 
-def _differ(found: Any, value: Any, allowed: Any, what: str) -> str:
+def _differ(found: Any, value: Any, allowed: Any, what: str) -> Difference | None:
     if isinstance(value, dict):
         if not isinstance(found, dict):
-            return (
-                f"{what} should be a dict with the keys {', '.join(value)}, and is {_kind(found)}."
-            )
+            return _other_form(what, f"a dict with the keys {', '.join(value)}", found)
         for key in value:
             if key not in found:
-                return f"{what} lacks the key {key!r}."
-        more = [key for key in found if key not in value]
-        if more:
-            return f"{what} has the key {more[0]!r}, which it should not have."
+                return Difference("key missing", what, repr(key), repr(key))
+        for key in found:
+            if key not in value:
+                return Difference("key too many", what, found=_kind(key))
         parts = [(f"{what}[{key!r}]", found[key], value[key], allowed[key]) for key in value]
     elif isinstance(value, list | tuple):
-        if isinstance(found, np.ndarray) and found.ndim:
-            found = list(found)
-        if not isinstance(found, list | tuple):
-            return (
-                f"{what} should be {len(value)} things in a tuple or list, and is {_kind(found)}."
-            )
-        if len(found) != len(value):
-            return f"{what} should have the length {len(value)}, and has {len(found)}."
+        if not isinstance(found, list | tuple) and not (
+            isinstance(found, np.ndarray) and found.ndim
+        ):
+            return _other_form(what, f"a tuple or list of the length {len(value)}", found)
+        if len(found) != len(value):  # before an array is taken apart, which may have endless rows
+            length = str(len(value))
+            return Difference("length", what, length, length, str(len(found)))
         parts = [
             (f"{what}[{i}]", *three)
             for i, three in enumerate(zip(found, value, allowed, strict=True))
         ]
+    elif value is None:
+        return None if found is None else _other_form(what, "None", found)
+    elif isinstance(value, str):
+        if not isinstance(found, str):
+            return Difference("form", what, repr(value), "a text", _kind(found))
+        return None if found == value else Difference("value", what, repr(value), "", _kind(found))
     else:
-        return _differ_leaf(found, value, allowed, what)
-    return next((text for text in (_differ(f, v, a, w) for w, f, v, a in parts) if text), "")
+        return _differ_in_numbers(found, np.asarray(value), allowed, what)
+    differences = (_differ(f, v, a, place) for place, f, v, a in parts)
+    return next((one for one in differences if one is not None), None)
 
 
-def _differ_leaf(found: Any, value: Any, allowed: Any, what: str) -> str:
-    if value is None or isinstance(value, str):
-        same = found is None if value is None else isinstance(found, str) and found == value
-        return "" if same else f"{what} should be {value!r}, and is {_kind(found)}."
-    right = np.asarray(value)
+def _differ_in_numbers(
+    found: Any, right: np.ndarray, allowed: float, what: str
+) -> Difference | None:
     array = _array(found)
-    if array is None:
-        return f"{what} should be {_numbers_of(right)}, and is {_kind(found)}."
+    if array is None or (array.ndim and not right.ndim):
+        if right.ndim:
+            return _other_form(what, f"numbers of the shape {right.shape}", found)
+        number = f"the number {_text(right.item())}"
+        return Difference("form", what, number, "a number", _kind(found))
     if array.shape != right.shape:
-        return f"{what} should have the shape {right.shape}, and has {array.shape}."
+        shape = str(right.shape)
+        return Difference("shape", what, shape, shape, shortened(str(array.shape), 60))
     if right.size == 0:
-        return ""
+        return None
     exact, given = right.astype(np.float64), array.astype(np.float64)
-    same = (exact == given) | (np.isnan(exact) & np.isnan(given))
-    with np.errstate(invalid="ignore"):
-        error = np.nan_to_num(np.where(same, 0.0, np.abs(given - exact)), nan=np.inf)
+    with np.errstate(all="ignore"):  # such as infinity less infinity
+        apart = np.abs(given - exact)
+    if right.dtype.kind in "iub" and array.dtype.kind in "iub":
+        same = right == array
+        apart = np.maximum(apart, 1.0)  # beyond 2**53 float64 does not have them all
+    else:
+        same = (exact == given) | (np.isnan(exact) & np.isnan(given))
+    error = np.nan_to_num(np.where(same, 0.0, apart), nan=np.inf)
     if error.max() <= allowed:
-        return ""
+        return None
     place = np.unravel_index(int(error.argmax()), error.shape)
-    where = f"[{', '.join(map(str, place))}]" if place else ""
+    where = f"{what}[{', '.join(map(str, place))}]" if place else what
     off = int((error > allowed).sum())
-    rest = f" {off} of {error.size} numbers are off, this one most." if error.size > 1 else ""
-    return f"{what}{where} should be {exact[place]:.6g}, and is {given[place]:.6g}.{rest}"
+    expected, given_text = _two_texts(right.item(place), array.item(place))
+    return Difference("value", where, expected, "", given_text, off, error.size)
+
+
+def _other_form(what: str, form: str, found: Any) -> Difference:
+    return Difference("form", what, form, form, _kind(found))
 
 
 def _array(found: Any) -> np.ndarray | None:
@@ -204,11 +289,12 @@ def largest(value: Any) -> float:
     return float(numbers[np.isfinite(numbers)].max(initial=0.0))
 
 
-def _zip(join: Any, one: Any, other: Any) -> Any:
+def _zipped(join: Any, one: Any, other: Any) -> Any:
+    """The tree of join(leaf, other leaf), of two trees of the same form; an error for others."""
     if isinstance(one, list | tuple):
-        return type(one)([_zip(join, a, b) for a, b in zip(one, other, strict=True)])
+        return type(one)([_zipped(join, a, b) for a, b in zip(one, other, strict=True)])
     if isinstance(one, dict):
-        return {key: _zip(join, item, other[key]) for key, item in one.items()}
+        return {key: _zipped(join, item, other[key]) for key, item in one.items()}
     return join(one, other)
 
 
@@ -217,16 +303,37 @@ def _rounded(array: np.ndarray) -> np.ndarray:
 
 
 def _kind(found: Any) -> str:
-    if isinstance(found, str | bool | int | float) or found is None:
-        text = repr(found)
-        return text if len(text) <= 60 else f"{text[:57]}..."
+    """What an answer is, in a few words whatever it holds."""
     if isinstance(found, np.ndarray):
-        return f"an array of the shape {found.shape}"
+        if found.ndim == 0:
+            return shortened(repr(found.item()), 60)
+        return shortened(f"an array of the shape {found.shape}", 90)
+    if isinstance(found, str | bool | int | float) or found is None:
+        return shortened(repr(found), 60)
     return f"a {type(found).__name__}"
 
 
-def _numbers_of(right: np.ndarray) -> str:
-    return f"numbers of the shape {right.shape}" if right.ndim else f"the number {right:.6g}"
+def _two_texts(one: float, other: float) -> tuple[str, str]:
+    """Two numbers that are not the same, with as many digits as it takes to see that."""
+    if _is_whole(one) and _is_whole(other):
+        return _text(one), _text(other)
+    texts = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(6, 18)]
+    return next((pair for pair in texts if pair[0] != pair[1]), texts[-1])
+
+
+def _text(number: float) -> str:
+    """A number in a few digits; a whole one in all that it has.
+
+    >>> _text(1234567.0), _text(0.1), _text(True)
+    ('1234567', '0.1', 'True')
+    """
+    if isinstance(number, int):
+        return str(number)
+    return str(int(number)) if _is_whole(number) else f"{number:.6g}"
+
+
+def _is_whole(number: float) -> bool:
+    return isinstance(number, int) or (abs(number) < 1e15 and number.is_integer())
 
 
 # --- mistakes ---
@@ -236,17 +343,17 @@ def _wrong(assignment: Assignment, task: Task, case: Case, module: types.ModuleT
     try:
         with np.errstate(all="ignore"):
             return as_numbers(assignment.drive(module, task, case))
-    except Exception:
-        return Failed()
+    except Exception as error:
+        return Failed(type(error).__name__)
 
 
 def _is_predicted(answer: Answer, wrong: Any, right: Expected) -> bool:
     if isinstance(wrong, Failed):
-        return answer.error is not None
+        return answer.error is not None and answer.error["type"] == wrong.kind
     if answer.error is not None:
         return False
     try:
-        allowed = _zip(lambda w, a: max(a, MARGIN * _EPS32 * largest(w)), wrong, right.allowed)
+        allowed = _zipped(lambda w, a: max(a, MARGIN * _EPS32 * largest(w)), wrong, right.allowed)
     except (TypeError, KeyError, ValueError):  # the mistake makes another tree
-        allowed = _zip(lambda w, _: MARGIN * _EPS32 * largest(w), wrong, wrong)
+        allowed = _zipped(lambda w, _: MARGIN * _EPS32 * largest(w), wrong, wrong)
     return not difference(answer.value, Expected(wrong, allowed), "it")

@@ -6,6 +6,7 @@ import builtins
 import functools
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from minires.course.assignment import Assignment, KnownMistake, Task
-from minires.course.case import Case
-from minires.course.judge import Expected, difference, expect, explain, predictions
+from minires.course.case import Case, shortened
+from minires.course.judge import Expected, difference, expect, explain, predictions, tell
 from minires.course.sandbox import Answer, Limits, Outcome, Sandbox
 from minires.course.submission import Submission
 from minires.exercises.verdict import NOT_YET, PASSED, WRONG
@@ -27,8 +28,9 @@ __all__ = [
     "solved",
     "verdict_of",
     "what_is_there",
-    "without_numbers",
 ]
+
+LONGEST = 4000  # characters of a message
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class Tried:
 
     Attributes:
         known: makes the answers of the known mistakes, when they are needed.
-        shows_numbers: whether what was expected is told.
-        shows_own: whether what the student's code says is told: its numbers and messages.  Code
-            that is run again and again could carry out what it sees, a message at a time.
+        shows_numbers: whether the numbers and texts that were expected are told.
+        shows_own: whether anything that the student's code makes is told: numbers, keys, shapes,
+            messages.  Code that is run again and again could carry out what it sees in them.
     """
 
     cases: Sequence[Case]
@@ -78,6 +80,7 @@ def hidden_cases(
 ) -> Tried:
     """The cases a student is graded on: grown from the teacher's secret and the student's name.
 
+    They are those of cases.py, with other inputs than the public ones, and those of hidden.py.
     ``once`` is false where the student may hand in again and sees at once what came of it.
     """
     text = "\0".join((assignment.name, task.name, student)).encode()
@@ -130,39 +133,14 @@ class Marker:
             driver=assignment.drivers if assignment.has_driver(task) else None,
             limits=Limits(seconds=task.seconds),
         )
-        if outcome.walls:
-            self.walls = outcome.walls
+        self.walls = outcome.walls
         return verdict_of(assignment, task, tried, outcome)
 
 
 def verdict_of(assignment: Assignment, task: Task, tried: Tried, outcome: Outcome) -> TaskResult:
     """Judge the answers that came."""
-    result = TaskResult(task, WRONG, 0.0, hint=task.hint, cases=len(tried.cases))
-    if not outcome.loaded:
-        return _not_there(result, outcome, tried)
-    answers = outcome.answers
-    troubles = [_trouble(task, tried, i, answer) for i, answer in enumerate(answers)]
-    result = replace(result, passed=sum(not trouble for trouble in troubles))
-    if result.passed == result.cases:
-        return replace(result, status=PASSED, points=task.points, hint="")
-    # The first case that went wrong, which may be the one on which the process ended.
-    first = next((i for i, trouble in enumerate(troubles) if trouble), len(troubles))
-    message = f"Case {first + 1} of {result.cases}, {tried.cases[first]}:\n"
-    if first == len(answers):
-        return replace(result, message=message + _sentence(outcome.ended))
-    error = answers[first].error
-    if error is not None and error["type"] == "NotImplementedError":
-        return replace(result, status=NOT_YET, message=_missing(assignment, task, error))
-    message += troubles[first]
-    if error is not None and error["type"] == "ModuleNotFoundError":
-        message += f"\n{what_is_there(assignment)}"
-    if len(answers) < result.cases:
-        return replace(result, message=message)
-    mistake = explain(answers, tried.expected, tried.known())
-    if mistake is None:
-        return replace(result, message=message)
-    message += f"\nFound: {mistake.title} ({mistake.name})."
-    return replace(result, message=message, hint=mistake.hint, mistake=mistake.name)
+    result = _verdict(assignment, task, tried, outcome)
+    return replace(result, message=shortened(result.message, LONGEST))
 
 
 def what_is_there(assignment: Assignment) -> str:
@@ -173,35 +151,66 @@ def what_is_there(assignment: Assignment) -> str:
     return f"This assignment is written with NumPy and minires, without {absent}."
 
 
-def without_numbers(text: str, shows_own: bool = True) -> str:
-    """A difference without what was expected, for cases that must stay unknown.
+def _verdict(assignment: Assignment, task: Task, tried: Tried, outcome: Outcome) -> TaskResult:
+    result = TaskResult(task, WRONG, 0.0, hint=task.hint, cases=len(tried.cases))
+    if not outcome.loaded:
+        return _not_there(assignment, result, outcome, tried)
+    answers = outcome.answers
+    troubles = [_trouble(task, tried, i, answer) for i, answer in enumerate(answers)]
+    result = replace(result, passed=sum(not trouble for trouble in troubles))
+    if result.passed == result.cases:
+        return replace(result, status=PASSED, points=task.points, hint="")
+    # The first case that went wrong, which may be the one on which the process ended.
+    first = next((i for i, trouble in enumerate(troubles) if trouble), len(troubles))
+    message = f"Case {first + 1} of {result.cases}, {tried.cases[first]}:\n"
+    if first == len(answers):
+        return replace(result, message=message + _end(outcome, tried))
+    error = answers[first].error
+    if error is not None and error["type"] == "NotImplementedError":
+        return replace(result, status=NOT_YET, message=_missing(assignment, task, error))
+    message += troubles[first]
+    if error is not None:
+        message += _about_imports(assignment, error, outcome, tried)
+    if len(answers) < result.cases:
+        return replace(result, message=message)
+    mistake = explain(answers, tried.expected, tried.known())
+    if mistake is None:
+        return replace(result, message=message)
+    message += f"\nFound: {mistake.title} ({mistake.name})."
+    return replace(result, message=message, hint=mistake.hint, mistake=mistake.name)
 
-    >>> text = "f[1] should be 2, and is 3. 1 of 4 numbers are off, this one most."
-    >>> without_numbers(text)
-    'f[1] is not right: it is 3. 1 of 4 numbers are off, this one most.'
-    >>> without_numbers(text, shows_own=False)
-    'f[1] is not right.'
-    """
-    what, should, rest = text.partition(" should be ")
-    _, and_is, found = rest.partition(", and is ")
-    if not (should and and_is):
-        return text
-    return f"{what} is not right: it is {found}" if shows_own else f"{what} is not right."
 
-
-def _not_there(result: TaskResult, outcome: Outcome, tried: Tried) -> TaskResult:
+def _not_there(
+    assignment: Assignment, result: TaskResult, outcome: Outcome, tried: Tried
+) -> TaskResult:
     """There is nothing to call: it was not written, or something went wrong before.
 
     In the latter case the hint, which is about the task, would lead astray.
     """
     if outcome.ended and not outcome.notes:
-        text = f"It could not be run. {_sentence(outcome.ended)}"
+        text = f"It could not be run. {_end(outcome, tried)}"
         return replace(result, message=text, hint="")
     message = f"There is no {result.task.name} in the submission."
     if not outcome.notes:
         return replace(result, status=NOT_YET, message=message)
-    message += f" It has an error:\n{_told(outcome.notes[0], tried)}"
-    return replace(result, message=message, hint="")
+    note = outcome.notes[0]
+    message += f" It has an error:\n{_error_text(note, tried)}"
+    return replace(
+        result, message=message + _about_imports(assignment, note, outcome, tried), hint=""
+    )
+
+
+def _about_imports(
+    assignment: Assignment, error: dict[str, Any], outcome: Outcome, tried: Tried
+) -> str:
+    """What helps with an error that an import may be the cause of, to follow it; or ''."""
+    if error["type"] == "ModuleNotFoundError":
+        return f"\n{what_is_there(assignment)}"
+    if error["type"] == "NameError":  # an import before it may have failed, which ends nothing
+        for note in outcome.notes:
+            if note["type"] == "ModuleNotFoundError":
+                return f"\nBefore that, {_error_text(note, tried)}\n{what_is_there(assignment)}"
+    return ""
 
 
 def _missing(assignment: Assignment, task: Task, error: dict[str, Any]) -> str:
@@ -215,14 +224,17 @@ def _missing(assignment: Assignment, task: Task, error: dict[str, Any]) -> str:
 def _trouble(task: Task, tried: Tried, i: int, answer: Answer) -> str:
     """What is wrong on case i; '' if nothing is."""
     if answer.error is not None:
-        return _told(answer.error, tried)
-    text = difference(answer.value, tried.expected[i], task.name)
-    return text if tried.shows_numbers else without_numbers(text, tried.shows_own)
+        return _error_text(answer.error, tried)
+    wrong = difference(answer.value, tried.expected[i], task.name)
+    if wrong is None:
+        return ""
+    return tell(wrong, expected=tried.shows_numbers, found=tried.shows_own)
 
 
-def _told(error: dict[str, Any], tried: Tried) -> str:
+def _error_text(error: dict[str, Any], tried: Tried) -> str:
     if not tried.shows_own:
-        known = isinstance(getattr(builtins, error["type"], None), type)
+        known = getattr(builtins, error["type"], None)
+        known = isinstance(known, type) and issubclass(known, BaseException)
         kind = error["type"] if known else "an error of another kind"
         return f"{kind}, in line {error['number']}" if 0 < error["number"] < 10_000 else kind
     text = f"{error['type']}: {error['message']}".rstrip(": ")
@@ -231,5 +243,9 @@ def _told(error: dict[str, Any], tried: Tried) -> str:
     return text
 
 
-def _sentence(text: str) -> str:
+def _end(outcome: Outcome, tried: Tried) -> str:
+    """Why the process ended, in a sentence; what is in brackets may come from what it sent."""
+    text = (
+        outcome.ended if tried.shows_own else re.sub(r" \(.*\)", "", outcome.ended, flags=re.DOTALL)
+    )
     return f"{text[:1].upper()}{text[1:]}."

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from minires.course.assignment import Assignment, Task
-from minires.course.cells import BEGIN, END, Cell
+from minires.course.cells import Cell
 
-__all__ = ["Part", "as_json", "cell_of", "check_of", "notebook_from", "notebook_of", "parts_of"]
+__all__ = ["Part", "as_json", "cell_of", "notebook_from", "notebook_of", "parts_of", "sections_of"]
 
 IMPORT = "from minires.course import in_notebook"
 _FENCE = re.compile(r"\s*(```|~~~)")
@@ -38,20 +38,17 @@ class Part:
     task: Task | None = None
 
 
-def notebook_of(assignment: Assignment, *, solved: bool = False) -> dict[str, Any]:
+def notebook_of(assignment: Assignment) -> dict[str, Any]:
     """What a learner works in, as the JSON of nbformat 4.5: without output, the same every time.
-
-    ``solved`` fills in the solution, which has to be here.
 
     >>> from minires.course import find_assignment
     >>> cells = notebook_of(find_assignment("a03"))["cells"]
     >>> [cell["cell_type"] for cell in cells][:6]
     ['markdown', 'code', 'code', 'markdown', 'code', 'code']
     """
-    cells = assignment.master_cells if solved else assignment.stub_cells
     made = [
         cell_of("markdown" if part.kind == "text" else "code", part.source)
-        for part in parts_of(assignment, _without_marks(cells) if solved else cells)
+        for part in parts_of(assignment, assignment.stub_cells)
     ]
     return notebook_from(assignment.number, made)
 
@@ -130,10 +127,3 @@ def as_json(notebook: Mapping[str, Any]) -> bytes:
 
 def _is_about(section: str, task: Task) -> bool:
     return f"`{task.name}`" in section.splitlines()[0]
-
-
-def _without_marks(cells: Sequence[Cell]) -> Iterator[Cell]:
-    """The cells of a master, the solution in them but not the marks around it."""
-    for cell in cells:
-        lines = [line for line in cell.text.splitlines() if line.strip() not in (BEGIN, END)]
-        yield Cell(cell.task, "\n".join(lines), cell.first)

@@ -22,10 +22,9 @@ from minires.course.inside import wire
 from minires.course.places import bytes_in
 from minires.errors import UsageError
 
-__all__ = ["Answer", "Limits", "Outcome", "Process"]
+__all__ = ["Answer", "Limits", "Outcome", "Process", "printable"]
 
-PRINTED = 4096  # bytes that are kept of what a process prints
-MOST_NOTES = 20
+LONGEST_TURN = 1.0  # seconds of waiting that count at a time, however late it woke up
 _TO_START_AT_ALL = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 # Of the libraries that NumPy may be built on: the process shuts in the one thread that it has.
 _ONE_THREAD = ("OPENBLAS", "OMP", "MKL", "BLIS", "MINIRES")
@@ -40,7 +39,9 @@ class Limits:
         wall: seconds by the clock, far more, so that a busy machine takes no points.
         memory: bytes of address space; NumPy alone takes some 200 MB of it.
         output: bytes printed.
+        kept: how many of those are kept.
         answer: bytes of one answer.
+        answers: bytes of memory that all of them together take.
         file: bytes of one file.
         files: bytes of all files together, each counted as one block at least.
     """
@@ -49,7 +50,9 @@ class Limits:
     wall: float = 90.0
     memory: int = 1 << 30
     output: int = 1 << 20
+    kept: int = 4096
     answer: int = 16 << 20
+    answers: int = 256 << 20
     file: int = 1 << 20
     files: int = 16 << 20
 
@@ -108,8 +111,8 @@ class Process:
             start_new_session=True,
         )
 
-    def talk(self, work: dict[str, Any], calls: Sequence[tuple[Any, Any]]) -> Outcome:
-        """Give it the work and the calls; the outcome, once the process is gone.
+    def talk(self, work: dict[str, Any], calls: Sequence[bytes]) -> Outcome:
+        """Give it the work and the calls, as messages; the outcome, once the process is gone.
 
         The talk has a thread of its own: where processes can be made, one that got away may hold
         the other end of a pipe for ever; then the thread is left behind, and nothing waits for it.
@@ -131,7 +134,7 @@ class Process:
             thread.join(5.0)
         if not any(thread.is_alive() for thread in threads):
             self._close()
-        printed = _plain(bytes(self._printed).decode("utf-8", "replace"))
+        printed = printable(bytes(self._printed).decode("utf-8", "replace"))
         if self._walls is None:
             why = self._reason or printed.strip()[-300:] or f"exit code {code}"
             raise UsageError(f"no submission can be run in the sandbox: {why}.")
@@ -148,7 +151,7 @@ class Process:
 
     # --- the talk ---
 
-    def _converse(self, work: dict[str, Any], calls: Sequence[tuple[Any, Any]]) -> None:
+    def _converse(self, work: dict[str, Any], calls: Sequence[bytes]) -> None:
         requests, replies = self._process.stdin, self._process.stdout
         assert requests is not None
         assert replies is not None
@@ -161,10 +164,19 @@ class Process:
             self._walls = tuple(map(str, walls["walls"]))  # from here on, the student's code runs
             loaded = wire.receive(replies, 1 << 20)
             self._loaded = _field(loaded, "loaded", bool)
-            self._notes = [_note(note) for note in _field(loaded, "notes", list)[:MOST_NOTES]]
-            for args, kwargs in calls:
-                wire.send(requests, {"args": args, "kwargs": kwargs})
-                self._answers.append(_answer(wire.receive(replies, self.limits.answer)))
+            self._notes = [_note(note) for note in _field(loaded, "notes", list)[: wire.MOST_NOTES]]
+            left = self.limits.answers
+            for call in calls:
+                requests.write(call)
+                requests.flush()
+                reply = wire.read(replies, self.limits.answer)
+                left -= wire.size_once_read(reply)
+                if left < 0:
+                    self._stop(
+                        f"its answers take more than {self.limits.answers >> 20} MB together"
+                    )
+                    return
+                self._answers.append(_answer(wire.decode(reply)))
         except (EOFError, OSError):
             pass  # it has ended
         except wire.WireError as error:
@@ -178,7 +190,7 @@ class Process:
         with contextlib.suppress(OSError, ValueError):
             while part := os.read(stream.fileno(), 1 << 16):
                 self._length += len(part)
-                self._printed += part[: max(0, PRINTED - len(self._printed))]
+                self._printed += part[: max(0, self.limits.kept - len(self._printed))]
                 if self._length > self.limits.output:
                     self._stop(f"it printed more than {self.limits.output >> 10} kB")
                     return
@@ -186,11 +198,17 @@ class Process:
     # --- the watch ---
 
     def _watch(self) -> None:
-        """Wait until the talk is over or a limit is passed."""
-        started = looked = time.monotonic()
+        """Wait until the talk is over or a limit is passed.
+
+        A grader that stands still, or sleeps with the whole machine, takes no answer from a process
+        in that time; so that counts as a short wait.
+        """
+        waited, last = 0.0, time.monotonic()
+        looked = last
         while not self._over.wait(0.05):
             now = time.monotonic()
-            if now - started > self.limits.wall:
+            waited, last = waited + min(now - last, LONGEST_TURN), now
+            if waited > self.limits.wall:
                 self._stop(f"it was not done after {self.limits.wall:g} seconds")
             self._look_at_files()
             if sys.platform == "darwin" and now - looked > 0.5:
@@ -239,7 +257,8 @@ class Process:
 
 
 def _how_it_ended(code: int, used: float, limits: Limits) -> str:
-    if code == -9 and used > 0.9 * limits.seconds:
+    warned = code == -getattr(signal, "SIGXCPU", 0) != 0  # macOS, where Linux ends it at once
+    if warned or (code == -9 and used > 0.9 * limits.seconds):
         return _too_long(limits)
     if code == -9:  # ours, since it is always ended so; or the system's
         return "it broke off, as when it closes its files or memory runs out"
@@ -274,15 +293,21 @@ def _answer(reply: Any) -> Answer:
 
 def _note(note: Any) -> dict[str, Any]:
     """An error as the process tells it."""
-    texts = {key: _plain(_field(note, key, str)[:300]) for key in _TEXTS}
+    texts = {key: printable(_field(note, key, str)[: wire.LONGEST_TEXT]) for key in _TEXTS}
     return {"number": _field(note, "number", int), **texts}
 
 
 _TEXTS = ("type", "message", "place", "line")
 
 
-def _plain(text: str) -> str:
-    """The text without what a terminal or a page would obey, such as the codes of colours."""
+def printable(text: str) -> str:
+    r"""A text of a submission without what a terminal, a page or a file would obey or refuse.
+
+    Such as the codes of colours, the character 0, and halves of characters.
+
+    >>> printable("a\x1b[31m\n").encode("ascii", "replace")
+    b'a?[31m\n'
+    """
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )

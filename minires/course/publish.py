@@ -21,9 +21,7 @@ from minires.course.marking import Tried, solved
 from minires.errors import UsageError
 from minires.files import write_whole
 
-__all__ = ["main", "public_answers", "public_tried", "stale", "write"]
-
-FAILED = {"failed": True}
+__all__ = ["main", "public_tried", "stale", "write"]
 
 
 def write(assignment: Assignment, folder: Path | None = None) -> None:
@@ -52,7 +50,10 @@ def public_tried(assignment: Assignment, task: Task) -> Tried:
     known = [
         (
             KnownMistake(entry["name"], entry["title"], entry["hint"], (task.name,)),
-            [Failed() if found == FAILED else found["value"] for found in entry["answers"]],
+            [
+                Failed(found["failed"]) if "failed" in found else found["value"]
+                for found in entry["answers"]
+            ],
         )
         for entry in stored["mistakes"]
     ]
@@ -108,7 +109,9 @@ def _answers(assignment: Assignment, task: Task) -> dict[str, Any]:
                 "name": mistake.name,
                 "title": mistake.title,
                 "hint": mistake.hint,
-                "answers": [FAILED if isinstance(w, Failed) else {"value": w} for w in wrong],
+                "answers": [
+                    {"failed": w.kind} if isinstance(w, Failed) else {"value": w} for w in wrong
+                ],
             }
             for mistake, wrong in predictions(assignment, task, tried.cases)
         ],

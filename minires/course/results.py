@@ -18,7 +18,7 @@ from minires.course.sheets import points_text
 from minires.exercises.verdict import NOT_YET, PASSED, WRONG
 from minires.files import strict_json
 
-__all__ = ["folder_names", "gradescope_results", "read_results", "results_json", "told"]
+__all__ = ["assignment_of", "folder_names", "gradescope_results", "read_results", "results_json"]
 
 FORM = 1  # of what is kept under extra_data
 _LONGEST_NAME = 80  # characters of a folder's name
@@ -39,7 +39,7 @@ def gradescope_results(assignment: Assignment, grade: Grade) -> dict[str, Any]:
                 "score": points,
                 "max_score": task.points,
                 "status": "passed" if points >= task.points else "failed",
-                "output": _valid(told(grade, task.name, result)),
+                "output": _output(grade, task.name, result),
                 "output_format": "text",
                 "visibility": "visible",
             }
@@ -47,14 +47,14 @@ def gradescope_results(assignment: Assignment, grade: Grade) -> dict[str, Any]:
     output = [f"Not graded: {grade.trouble}"] if grade.trouble else []
     return {
         "score": grade.total([task.name for task in assignment.tasks]),
-        "output": _valid("\n".join([*output, *grade.remarks])),
+        "output": "\n".join([*output, *grade.remarks]),
         "output_format": "text",
         "visibility": "visible",
         "tests": tests,
     }
 
 
-def told(grade: Grade, task: str, result: TaskResult | None) -> str:
+def _output(grade: Grade, task: str, result: TaskResult | None) -> str:
     """What a student is told about a task, in plain text."""
     lines = []
     if task in grade.overrides:
@@ -73,16 +73,16 @@ def told(grade: Grade, task: str, result: TaskResult | None) -> str:
 # --- what a later run goes on with ---
 
 
-def results_json(assignment: Assignment, grade: Grade, walls: Sequence[str]) -> bytes:
+def results_json(assignment: Assignment, grade: Grade, walls: Sequence[str] | None) -> bytes:
     """The file: Gradescope's form, and under extra_data what :func:`read_results` takes.
 
-    ``walls`` are those that stood while this student was graded.
+    ``walls`` are those that stood around this student's code; None if none was run.
     """
     found = [
         {
             "task": one.task.name,
             "status": one.status,
-            "message": _valid(one.message),
+            "message": one.message,
             "hint": one.hint,
             "mistake": one.mistake,
             "cases": one.cases,
@@ -95,18 +95,26 @@ def results_json(assignment: Assignment, grade: Grade, walls: Sequence[str]) -> 
         "assignment": assignment.name,
         "student": grade.student,
         "digest": grade.digest,
-        "trouble": _valid(grade.trouble),
-        "remarks": list(map(_valid, grade.remarks)),
+        "trouble": grade.trouble,
+        "remarks": list(grade.remarks),
         "results": found,
-        "walls": list(walls),
+        "walls": None if walls is None else list(walls),
     }
     results = gradescope_results(assignment, grade) | {"extra_data": {"minires": kept}}
     return strict_json(results).encode()
 
 
+def assignment_of(path: Path) -> str:
+    """The assignment that a results.json is about; '' if it does not say."""
+    try:
+        return str(json.loads(path.read_bytes())["extra_data"]["minires"]["assignment"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+
+
 def read_results(
     path: Path, assignment: Assignment, student: str
-) -> tuple[Grade, tuple[str, ...]] | None:
+) -> tuple[Grade, tuple[str, ...] | None] | None:
     """What an earlier run found, and the walls; None if it is not there or of other tasks.
 
     The points of a task are not read but follow from its status, and those given by hand and the
@@ -131,7 +139,8 @@ def read_results(
             tuple(map(str, kept["remarks"])),
             digest=str(kept["digest"]),
         )
-        return grade, tuple(map(str, kept["walls"]))
+        walls = kept["walls"]
+        return grade, None if walls is None else tuple(map(str, walls))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -152,11 +161,6 @@ def _result(assignment: Assignment, position: int, one: dict[str, Any]) -> TaskR
     )
 
 
-def _valid(text: str) -> str:
-    """The text without halves of characters, which are no Unicode, and without the character 0."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "?")
-
-
 # --- a folder a student ---
 
 
@@ -169,7 +173,7 @@ def folder_names(students: Iterable[str]) -> dict[str, str]:
     >>> folder_names(["anna", "../Ben"])
     {'anna': 'anna', '../Ben': 'Ben-273fbae9'}
     """
-    plain = {student: _plain(student) for student in students}
+    plain = {student: _safe_name(student) for student in students}
     same = Counter(map(_seen, plain.values()))
     digits = 8
     while True:
@@ -189,7 +193,7 @@ def _seen(name: str) -> str:
     return unicodedata.normalize("NFKC", name.casefold())
 
 
-def _plain(student: str) -> str:
+def _safe_name(student: str) -> str:
     name = "".join(c if c.isalnum() or c in " ._-@+,()'&" else "_" for c in student)
     name = name[:_LONGEST_NAME]
     while len(name.encode()) > 2 * _LONGEST_NAME:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,21 +11,24 @@ from pathlib import Path, PurePosixPath
 
 from minires.course.assignment import Assignment
 from minires.course.grades import Override
-from minires.course.handed_in import Entry, visible
-from minires.course.sheets import Row, points_text, read_sheet, write_sheet
+from minires.course.handed_in import CODE, Entry, visible
+from minires.course.sheets import Row, points_text, read_sheet
 from minires.errors import UsageError
+from minires.files import read_at_most, strict_json
 
 __all__ = [
     "Student",
     "class_list",
     "find_student",
-    "overrides_sheet",
+    "overrides_json",
+    "read_kept",
     "read_overrides",
     "read_roster",
 ]
 
 COLUMNS = ("folder", "name", "number", "email", "id", "login", "section")
 OVERRIDES = ("student", "task", "points", "reason")
+_LARGEST = 16 << 20  # bytes of points by hand that are kept
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,9 @@ def _own_names(entry: Entry) -> set[str]:
 
 
 def _stems(entry: Entry) -> set[str]:
-    return {PurePosixPath(source).stem for source in entry.sources}
+    """The names of files without their endings; a folder, called as its student is, has none."""
+    files = [source for source in entry.sources if source != entry.student]
+    return {PurePosixPath(f).stem for f in files if f.lower().endswith((*CODE, ".zip"))}
 
 
 def _parts(entry: Entry) -> set[str]:
@@ -138,12 +144,12 @@ def find_student(text: str, students: Sequence[Student], where: str) -> Student:
 
     Raises UsageError, beginning with ``where``, for none and for several.
     """
-    text = visible(text.strip())
+    text = visible(text)
     for keys in (_handles, _names):
         fitting = [one for one in students if text in keys(one)]
         if not fitting:
-            folded = text.casefold()
-            fitting = [one for one in students if folded in {k.casefold() for k in keys(one)}]
+            typed = _as_typed(text)
+            fitting = [one for one in students if typed in set(map(_as_typed, keys(one)))]
         if len(fitting) > 1:
             names = ", ".join(one.student for one in fitting)
             raise UsageError(f"{where}: {text!r} may be {names}; write one of these.")
@@ -165,6 +171,11 @@ def _names(student: Student) -> set[str]:
     return names - {""}
 
 
+def _as_typed(name: str) -> str:
+    """What a name is compared by: spaces and capitals are easily mistaken."""
+    return " ".join(name.split()).casefold()
+
+
 def _near(text: str, students: Iterable[Student]) -> list[str]:
     names: dict[str, str] = {}
     for one in students:
@@ -178,65 +189,82 @@ def _near(text: str, students: Iterable[Student]) -> list[str]:
 
 
 def read_overrides(
-    path: Path, assignment: Assignment, students: Sequence[Student], *, strict: bool = True
-) -> tuple[dict[str, dict[str, Override]], list[Row]]:
-    """Points given by hand, by student and task, and the rows that fit no student.
+    path: Path, assignment: Assignment, students: Sequence[Student]
+) -> dict[str, dict[str, Override]]:
+    """Points given by hand, by student and task, as a teacher writes them.
 
     The file has the columns student, task, points and reason.  Every mistake in it is an error that
-    names the line; without ``strict`` a row whose student is not there any more is none.
+    names the line.
     """
     found: dict[str, dict[str, Override]] = {}
     seen: dict[tuple[str, str], int] = {}
-    strangers = []
     for row in read_sheet(path, OVERRIDES, OVERRIDES):
         where = f"{str(path)!r}, line {row.line}"
         for name in ("student", "task", "reason"):
-            row[name] = _plain(row[name])
+            cell = " ".join(row[name].split()) if name == "reason" else row[name]
+            row[name] = _without_mark(visible(cell))
             if not row[name]:
                 raise UsageError(f"{where}: no {name}.")
-        override = Override(_points(row, assignment, where), row["reason"])
         try:
-            student = find_student(row["student"], students, where).student
-        except UsageError:
-            if strict:
-                raise
-            strangers.append(row)
-            continue
+            points = float(row["points"].replace(",", "."))
+        except ValueError:
+            points = math.nan
+        _check_points(row["task"], points, row["points"], assignment, where)
+        student = find_student(row["student"], students, where).student
         if (student, row["task"]) in seen:
             raise UsageError(
                 f"{where}: {row['task']} of {student} is in line {seen[student, row['task']]}, too."
             )
         seen[student, row["task"]] = row.line
-        found.setdefault(student, {})[row["task"]] = override
-    return found, strangers
+        found.setdefault(student, {})[row["task"]] = Override(points, row["reason"])
+    return found
 
 
-def _points(row: Row, assignment: Assignment, where: str) -> float:
-    most = {task.name: task.points for task in assignment.tasks}
-    if row["task"] not in most:
-        raise UsageError(f"{where}: there is no task {row['task']!r}; there are {', '.join(most)}.")
-    try:
-        points = float(row["points"].replace(",", "."))
-    except ValueError:
-        points = math.nan
-    if not 0.0 <= points <= most[row["task"]]:
+def _without_mark(cell: str) -> str:
+    """A cell without the sign that keeps a spreadsheet from computing it."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in ("=", "+", "-", "@") else cell
+
+
+def _check_points(
+    task: str, points: float, written: str, assignment: Assignment, where: str
+) -> None:
+    most = {one.name: one.points for one in assignment.tasks}
+    if task not in most:
+        raise UsageError(f"{where}: there is no task {task!r}; there are {', '.join(most)}.")
+    if not 0.0 <= points <= most[task]:
         raise UsageError(
-            f"{where}: points for {row['task']} must be from 0 to "
-            f"{points_text(most[row['task']])}, got {row['points']!r}."
+            f"{where}: points for {task} must be from 0 to {points_text(most[task])}, got "
+            f"{written!r}."
         )
-    return points
 
 
-def overrides_sheet(overrides: Mapping[str, Mapping[str, Override]]) -> bytes:
-    """The same as a file, in the order of names."""
-    rows = [list(OVERRIDES)]
-    for student, tasks in sorted(overrides.items()):
-        for task, one in sorted(tasks.items()):
-            rows.append([student, task, points_text(one.points), one.reason])
-    return write_sheet(rows)
+def overrides_json(overrides: Mapping[str, Mapping[str, Override]]) -> bytes:
+    """The same, to be kept for later runs: students are called just as their submissions are."""
+    kept = {
+        student: {task: {"points": one.points, "reason": one.reason} for task, one in tasks.items()}
+        for student, tasks in sorted(overrides.items())
+    }
+    return strict_json(kept).encode()
 
 
-def _plain(text: str) -> str:
-    """A cell in one line, without the sign that keeps a spreadsheet from computing it."""
-    text = visible(" ".join(text.split()))
-    return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@") else text
+def read_kept(path: Path, assignment: Assignment) -> dict[str, dict[str, Override]]:
+    """What :func:`overrides_json` has kept, of those who are not there any more, too."""
+    data = read_at_most(path, _LARGEST)
+    try:
+        found = {
+            str(student): {
+                str(task): Override(float(one["points"]), str(one["reason"]))
+                for task, one in tasks.items()
+            }
+            for student, tasks in json.loads(data).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise UsageError(
+            f"cannot read {str(path)!r}, the points by hand of earlier runs; give them again with "
+            "--override."
+        ) from None
+    for student, tasks in found.items():
+        for task, one in tasks.items():
+            where = f"{str(path)!r}, of {student}"
+            _check_points(task, one.points, points_text(one.points), assignment, where)
+    return found

@@ -24,6 +24,7 @@ from minires.course.hollow import copy_of_minires
 from minires.course.inside import wire
 from minires.course.places import give_away, macos_profile, python_files, remove
 from minires.course.process import Answer, Limits, Outcome, Process
+from minires.errors import UsageError
 
 __all__ = ["Answer", "Limits", "Outcome", "Sandbox", "WALLS"]
 
@@ -89,21 +90,24 @@ class Sandbox:
         task: str,
         calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
         given: Sequence[types.CodeType] = (),
-        references: Sequence[types.CodeType] = (),
+        references: Sequence[tuple[str, types.CodeType]] = (),
         driver: str | None = None,
         limits: Limits | None = None,
     ) -> Outcome:
         """Run one task on each of the calls; whatever the student's code does, this returns.
 
-        Raises UsageError where the sandbox itself does not work here.
+        ``references`` are earlier tasks, names and code, that take the place of the submission's.
+
+        Raises UsageError where the sandbox itself does not work here, or a call cannot be sent.
         """
         limits = limits or Limits()
+        asked = _encoded(task, calls)
         folder = Path(tempfile.mkdtemp(prefix="task-", dir=self._place))
         try:
             work = {
                 "cells": [list(cell) for cell in cells],
-                "given": _marshalled(given),
-                "references": _marshalled(references),
+                "given": [marshal.dumps(code) for code in given],
+                "references": [[name, marshal.dumps(code)] for name, code in references],
                 "driver": driver,
                 "task": task,
                 "limits": {
@@ -121,7 +125,7 @@ class Sandbox:
             try:
                 if self._stopped:
                     process.stop()
-                return process.talk(work, calls)
+                return process.talk(work, asked)
             finally:
                 self._at_work.discard(process)
         finally:
@@ -133,13 +137,24 @@ class Sandbox:
         # -s, -S: no user's packages, no site-packages; -P: none of a folder; -B: no __pycache__.
         # Not -I, which has sets in another order in every run: the variables are the sandbox's own.
         command = [sys.executable, "-s", "-S", "-P", "-B", "-c", code]
-        if sys.platform == "darwin" and shutil.which("sandbox-exec"):
-            return ["sandbox-exec", "-p", macos_profile(self.readable, folder), *command]
-        return command
+        shut_in = _program_of_macos() if sys.platform == "darwin" else None
+        return (
+            [shut_in, "-p", macos_profile(self.readable, folder), *command] if shut_in else command
+        )
 
 
-def _marshalled(codes: Sequence[types.CodeType]) -> list[bytes]:
-    return [marshal.dumps(code) for code in codes]
+def _program_of_macos() -> str | None:
+    """Where sandbox-exec is, in full: the process has an empty PATH, and another folder."""
+    found = shutil.which("sandbox-exec") or shutil.which("/usr/bin/sandbox-exec")
+    return os.path.abspath(found) if found else None
+
+
+def _encoded(task: str, calls: Sequence[tuple[Any, Any]]) -> list[bytes]:
+    """The calls as messages, before there is a process whose fault it could seem."""
+    try:
+        return [wire.encode({"args": args, "kwargs": kwargs}) for args, kwargs in calls]
+    except wire.WireError as error:
+        raise UsageError(f"a case of {task!r} has no inputs that can be sent: {error}.") from None
 
 
 def _make_readable(place: Path) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minires.errors import UsageError
+from minires.files import read_at_most
 
-__all__ = ["Secret", "find_secret", "read_secret"]
+__all__ = ["Secret", "find_secret"]
 
 VARIABLE = "MINIRES_COURSE_SECRET"
 SHORTEST, _LONGEST = 16, 65_536  # bytes
@@ -48,7 +49,10 @@ def find_secret(path: Path | None = None, variables: Mapping[str, str] = os.envi
                 "there is no home folder to keep the secret in; --secret FILE"
             ) from None
         made = _make(path)
-    data, mode = _read(path)
+    try:
+        data = read_at_most(path, _LONGEST).strip()
+    except UsageError as error:
+        raise UsageError(f"the secret: {error}") from None
     if len(data) < SHORTEST:
         raise UsageError(
             f"the secret in {str(path)!r} has {len(data)} bytes, which could be guessed; it must "
@@ -56,14 +60,9 @@ def find_secret(path: Path | None = None, variables: Mapping[str, str] = os.envi
             "one of your own."
         )
     warning = ""
-    if os.name != "nt" and mode & (stat.S_IRGRP | stat.S_IROTH):
+    if os.name != "nt" and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         warning = f"the secret {str(path)!r} can be read by others; chmod 600 {str(path)!r}"
     return Secret(data, path, made, warning)
-
-
-def read_secret(path: Path | None = None) -> bytes:
-    """The secret that :func:`find_secret` finds, without what there is to be said about it."""
-    return find_secret(path).data
 
 
 def _make(path: Path) -> bool:
@@ -80,18 +79,3 @@ def _make(path: Path) -> bool:
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(secrets.token_hex(32) + "\n")
     return True
-
-
-def _read(path: Path) -> tuple[bytes, int]:
-    try:
-        if not path.is_file():  # a pipe, or a device, would have no end
-            reason = "is no file" if path.exists() else "does not exist"
-            raise UsageError(f"the secret: {str(path)!r} {reason}.")
-        with path.open("rb") as file:
-            data, mode = file.read(_LONGEST + 1).strip(), os.fstat(file.fileno()).st_mode
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"cannot read the secret {str(path)!r} ({reason}).") from None
-    if len(data) > _LONGEST:
-        raise UsageError(f"the secret in {str(path)!r} is too long; 32 random bytes are enough.")
-    return data, mode

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minires.errors import UsageError
+from minires.files import read_at_most
 
 __all__ = ["Row", "points_text", "read_sheet", "write_sheet"]
 
@@ -57,7 +58,8 @@ def read_sheet(path: Path, needed: Sequence[str], known: Sequence[str]) -> list[
     except csv.Error as error:
         raise UsageError(f"{str(path)!r}, line {reader.line_num}: {error}.") from None
     if headers is None:
-        raise UsageError(f"{str(path)!r} is empty; its first line names the columns: {_l(needed)}.")
+        names = ", ".join(needed)
+        raise UsageError(f"{str(path)!r} is empty; its first line names the columns: {names}.")
     return rows
 
 
@@ -92,17 +94,7 @@ def _harmless(cell: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        if not path.is_file():
-            reason = "is no file" if path.exists() else "does not exist"
-            raise UsageError(f"{str(path)!r} {reason}.")
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {str(path)!r} ({error.strerror or error}).") from None
-    if len(data) > _LARGEST:
-        raise UsageError(f"{str(path)!r} has more than {_LARGEST:,} bytes.")
-    try:
-        return data.decode("utf-8-sig")
+        return read_at_most(path, _LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{str(path)!r} is not in UTF-8; save it as 'CSV UTF-8'.") from None
 
@@ -111,13 +103,9 @@ def _check(headers: Sequence[str], needed: Sequence[str], known: Sequence[str], 
     for name in needed:
         if name not in headers:
             raise UsageError(
-                f"{str(path)!r} has no column {name!r}; its first line has {_l(headers)}, and must "
-                f"name {_l(needed)}."
+                f"{str(path)!r} has no column {name!r}; its first line has {', '.join(headers)}, "
+                f"and must name {', '.join(needed)}."
             )
     for name in known:
         if headers.count(name) > 1:
             raise UsageError(f"{str(path)!r} has two columns {name!r}.")
-
-
-def _l(names: Sequence[str]) -> str:
-    return ", ".join(names)

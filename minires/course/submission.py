@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from minires.course.assignment import Assignment
 from minires.course.handed_in import HandedIn, files_in, files_in_zip, is_code
@@ -16,6 +17,7 @@ __all__ = ["Submission", "read_submission", "submission_of"]
 
 LARGEST = 4 << 20  # bytes of a file that is handed in
 LARGEST_OF_ALL = 4 * LARGEST
+_MOST_ZIPS = _MOST_REMARKS = 5
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ def read_submission(path: Path, assignment: Assignment) -> Submission:
     Nothing here reads the code as Python: a text can be made to crash the reader, and so it is read
     in the process that runs it.
 
-    Of several files the one named like the assignment is taken, and of a .py and a notebook the one
-    that is no longer the stub.  Raises UsageError if there is none, or none that can be read.
+    Of several files that are no longer the stub the one named like the assignment is taken, and of
+    a .py and a notebook the .py.  Raises UsageError if there is none, or none that can be read.
     """
     try:
         return submission_of(files_in(path), assignment, repr(str(path)))
@@ -59,22 +61,40 @@ def submission_of(files: Sequence[HandedIn], assignment: Assignment, what: str) 
         )
     starts = (assignment.name, assignment.number)
     named = [f for f in code if PurePosixPath(f.name).stem.startswith(starts)]
-    candidates, left = dict[str, bytes](), LARGEST_OF_ALL
-    for file in named or code:
-        candidates[file.name] = file.read(min(LARGEST, left))
-        left -= len(candidates[file.name])
+    candidates, troubles = _read(sorted(named or code, key=lambda f: _order(f.name, assignment)))
+    if not candidates:
+        raise UsageError(troubles[0])
+    remarks += troubles[:_MOST_REMARKS]
     if len(candidates) > 1:
-        changed = {n: d for n, d in candidates.items() if not _is_stub(n, d, assignment)}
-        candidates = changed or dict([min(candidates.items())])
-    if len(candidates) > 1:
-        chosen = min(candidates, key=lambda n: (n.count("/"), not n.lower().endswith(".py"), n))
-        others = ", ".join(name for name in candidates if name != chosen)
-        remarks.append(f"{chosen} was graded, and not {others}.")
-    else:
-        [chosen] = candidates
-    data = candidates[chosen]
-    cells = _cells(chosen, data)
-    return Submission(chosen, tuple(cells), hashlib.sha256(data).hexdigest(), tuple(remarks))
+        changed = [one for one in candidates if not _is_stub(one, assignment)]
+        candidates = changed or candidates[:1]
+    chosen, *others = candidates
+    if others:
+        listed = ", ".join(one.name for one in others)
+        remarks.append(f"{chosen.name} was graded, and not {listed}.")
+    return replace(chosen, remarks=tuple(remarks))
+
+
+def _order(name: str, assignment: Assignment) -> tuple[Any, ...]:
+    """What is smallest for the file that is meant."""
+    stem = PurePosixPath(name).stem
+    likeness = (stem != assignment.name, stem != assignment.number)
+    return (*likeness, name.count("/"), not name.lower().endswith(".py"), name)
+
+
+def _read(files: Sequence[HandedIn]) -> tuple[list[Submission], list[str]]:
+    """Those that can be read, as submissions, and what is to be said of the others."""
+    found, troubles, left = list[Submission](), list[str](), LARGEST_OF_ALL
+    for file in files:
+        try:
+            data = file.read(min(LARGEST, left))
+            left -= len(data)
+            cells = _cells(file.name, data)
+        except UsageError as error:
+            troubles.append(str(error))
+        else:
+            found.append(Submission(file.name, tuple(cells), hashlib.sha256(data).hexdigest()))
+    return found, troubles
 
 
 def _code(files: Sequence[HandedIn]) -> tuple[list[HandedIn], list[str]]:
@@ -85,11 +105,18 @@ def _code(files: Sequence[HandedIn]) -> tuple[list[HandedIn], list[str]]:
     code = [f for f in files if is_code(f.name)]
     zips = [f for f in files if f.name.lower().endswith(".zip")]
     if code:
-        return code, [f"{f.name} was not opened." for f in zips[:5]]
-    for one in zips[:5]:
-        inner = [f for f in files_in_zip(one) if is_code(f.name)]
-        code += [HandedIn(f"{one.name}/{f.name}", f.read) for f in inner]
-    return code, []
+        return code, [f"{f.name} was not opened." for f in zips[:_MOST_REMARKS]]
+    troubles = []
+    for one in zips[:_MOST_ZIPS]:
+        try:
+            inner = [f for f in files_in_zip(one) if is_code(f.name)]
+        except UsageError as error:
+            troubles.append(error)
+        else:
+            code += [HandedIn(f"{one.name}/{f.name}", f.read) for f in inner]
+    if troubles and not code:
+        raise troubles[0]
+    return code, [str(error) for error in troubles]
 
 
 def _cells(name: str, data: bytes) -> list[tuple[str, int, str]]:
@@ -119,12 +146,9 @@ def _is_check(source: str) -> bool:
     return bool(lines) and all(line.startswith(begins) for line in lines)
 
 
-def _is_stub(name: str, data: bytes, assignment: Assignment) -> bool:
+def _is_stub(submission: Submission, assignment: Assignment) -> bool:
     """Whether nothing has been written in it: there is nothing but what was given."""
-    try:
-        left = "\n".join(_lines(text) for _, _, text in _cells(name, data))
-    except UsageError:
-        return False
+    left = "\n".join(_lines(text) for _, _, text in submission.cells)
     for cell in assignment.stub_cells:
         left = left.replace(_lines(cell.text), "")
     return all(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["NOT_YET", "PASSED", "WRONG", "Verdict"]
+__all__ = ["NOT_YET", "PASSED", "SIGNS", "WRONG", "Verdict"]
 
 PASSED, NOT_YET, WRONG = "passed", "not yet", "wrong"
-_SIGNS = {PASSED: "✓", NOT_YET: "○", WRONG: "✗"}  # not by colour alone
+SIGNS = {PASSED: "✓", NOT_YET: "○", WRONG: "✗"}  # not by colour alone
 _COLORS = {PASSED: "#0a4c94", NOT_YET: "#5b6270", WRONG: "#b45f00"}
 
 
@@ -42,7 +42,7 @@ class Verdict:
         return self.passed
 
     def __repr__(self) -> str:
-        lines = [f"{_SIGNS[self.status]} {self.status} · {self.exercise}"]
+        lines = [f"{SIGNS[self.status]} {self.status} · {self.exercise}"]
         lines += [f"  {line}".rstrip() for line in self.message.splitlines()]
         if self.hint:
             first, *rest = self.hint.splitlines()
@@ -55,6 +55,6 @@ class Verdict:
         hint = f"<div><em>Hint:</em> {escape(self.hint)}</div>" if self.hint else ""
         return (
             f'<div style="border-left:4px solid {color};padding:.3em .8em;margin:.4em 0">'
-            f'<strong style="color:{color}">{_SIGNS[self.status]} {self.status}</strong> · '
+            f'<strong style="color:{color}">{SIGNS[self.status]} {self.status}</strong> · '
             f"{escape(self.exercise)}{message if self.message else ''}{hint}</div>"
         )

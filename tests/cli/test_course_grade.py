@@ -19,6 +19,7 @@ import minires
 from minires.course import grading
 from minires.course.grading import alone_in
 from minires.course.marking import Marker
+from minires.course.sandbox import WALLS
 from minires.course.secret import VARIABLE
 from minires.course.submission import Submission
 from tests.cli.conftest import Ran
@@ -215,7 +216,7 @@ def test_points_by_hand_are_shown_everywhere_and_kept(
     marked.clear()
     hand_in(place / "in", ben=HALF.replace("x + x", "3 * x"))
     ran = grade()
-    assert "1 points by hand are kept from before, in 'out/overrides.csv'" in ran.err
+    assert "points by hand are kept from before, in 'out/overrides.json': ben twice" in ran.err
     assert set(marked) == {"ben.py"}
     row = grades(place / "out")["ben"]
     assert (row["points"], row["note"]) == ("2", "twice by hand: =a slip.")
@@ -226,12 +227,43 @@ def test_points_by_hand_are_shown_everywhere_and_kept(
 
     (place / "in" / "ben.py").unlink()
     ran = grade()
-    assert "points by hand for nobody who is here: ben" in ran.err
+    assert "points by hand for nobody who is here: ben twice" in ran.err
     (place / "hand.csv").write_text("student,task,points,reason\n")
-    hand_in(place / "in", ben=SQUARED)
     ran = grade("--override", "hand.csv")
     assert "points by hand that are taken back, for they are not in the file: ben twice" in ran.err
+    hand_in(place / "in", ben=SQUARED)
+    assert "by hand" not in grade().err
     assert grades(place / "out")["ben"]["points"] == "1.5"
+
+
+@pytest.mark.parametrize("name", ["Anna  Blume", "Anna\u00a0Blume", "Meyer;-x"])
+def test_points_by_hand_stay_with_a_student_of_any_name(
+    grade: Command, place: Path, name: str
+) -> None:
+    (place / "in" / "ben.py").rename(place / "in" / f"{name}.py")
+    (place / "roster.csv").write_text(f'folder,name,number\n"{name}",Anna,7\n')
+    (place / "hand.csv").write_text("student,task,points,reason\n7,twice,2,right idea; - is lost\n")
+    grade("--roster", "roster.csv", "--override", "hand.csv")
+    files = contents(place / "out")
+    grade("--roster", "roster.csv")
+    assert grades(place / "out")[name.replace(";-", ";'-")]["points"] == "3.5"
+    assert contents(place / "out") == files
+
+
+def test_a_file_of_points_replaces_what_is_kept_and_cannot_be_read(
+    grade: Command, place: Path
+) -> None:
+    grade()
+    (place / "out" / "overrides.json").write_text("{")
+    ran = grade()
+    assert (ran.code, ran.out) == (2, "")
+    assert "cannot read 'out/overrides.json'" in ran.err
+    (place / "hand.csv").write_text("student,task,points,reason\nben,twice,2,a slip\n")
+    ran = grade("--override", "hand.csv")
+    assert ran.code == 0
+    assert "cannot read 'out/overrides.json'" in ran.err
+    assert grades(place / "out")["ben"]["points"] == "3.5"
+    assert "kept from before, in 'out/overrides.json': ben twice" in grade().err
 
 
 # --- ends that are not good ones ---
@@ -249,7 +281,7 @@ def test_points_by_hand_are_shown_everywhere_and_kept(
         (["--out", "in/out"], "'in/out' and 'in' lie in one another"),
         (["--out", "secret"], "'secret' is a file, not a folder"),
         (["--assignments", "in"], "there is no assignment in 'in'"),
-        (["--assignments", "without"], "the solution of a90_small is not here"),
+        (["--assignments", "without"], "Solutions are not in an installed minires"),
         (["--format", "word"], "argument --format: invalid choice"),
     ],
 )
@@ -347,7 +379,22 @@ def test_a_wall_that_does_not_stand_is_warned_of(
     grade: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "walls that did not stand" not in grade().err or os.uname().sysname != "Linux"
-    monkeypatch.setattr(grading, "stood", lambda graded: ("limits",))
-    ran = grade()
-    assert "walls that did not stand: user, files, calls" in ran.err
-    assert "walls that stood: limits" in ran.out
+    for walls in (("limits",), ()):
+        monkeypatch.setattr(grading, "stood", lambda graded, walls=walls: walls)
+        ran = grade()
+        missing = [wall for wall in WALLS if wall not in walls]
+        assert f"walls that did not stand: {', '.join(missing)}" in ran.err
+        assert f"walls that stood: {', '.join(walls) or 'none'}" in ran.out
+
+
+def test_where_no_code_was_run_nothing_is_said_of_walls(command: Command, place: Path) -> None:
+    (place / "empty" / "anna").mkdir(parents=True)
+    words = ["--assignments", "own", "--out", "out", "--secret", "secret"]
+    ran = command("course", "grade", "a90", "empty", *words)
+    assert ran.code == 0
+    assert "walls" not in ran.err + ran.out
+
+
+def test_a_folder_called_gradebook_is_in_nobodys_way(grade: Command, place: Path) -> None:
+    (place / "out" / "gradebook.csv").mkdir(parents=True)
+    assert grade().code == 0

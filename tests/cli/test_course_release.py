@@ -133,5 +133,6 @@ def test_without_the_solution_it_says_where_to_work(command: Command, tmp_path: 
     for form in ("folder", "notebook", "nbgrader", "gradescope"):
         ran = command("course", *words, "--format", form)
         assert (ran.code, ran.err.count("\n")) == (2, 1)
-        assert "from a clone of minires" in ran.err
+        assert "install a clone" in ran.err
+        assert ran.err.count("b01_my_topic: ") == 1
     assert not Path("out").exists()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -38,6 +37,7 @@ from minires.course.process import Limits, Outcome
 from minires.course.sandbox import Sandbox
 from minires.course.submission import Submission
 
+resource = pytest.importorskip("resource", reason="limits of POSIX")
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="looks for traces in /proc"
 )
@@ -46,7 +46,13 @@ ATTACKS = sorted(Path(__file__).with_name("attacks").glob("*.py"))
 ATTACKS = [path for path in ATTACKS if path.stem != "conftest"]
 SECRET = b"a secret of the tests"
 TIGHT = Limits(
-    seconds=1, memory=700 << 20, output=64 << 10, answer=1 << 20, file=1 << 20, files=2 << 20
+    seconds=1,
+    memory=700 << 20,
+    output=64 << 10,
+    kept=1 << 20,  # all of it, so that no attack's BREACH is missed
+    answer=1 << 20,
+    file=1 << 20,
+    files=2 << 20,
 )
 
 
@@ -244,6 +250,11 @@ def test_without_walls_the_attacks_would_get_through(name: str, arena: Arena) ->
         attack = Path(__file__).with_name("attacks").joinpath(f"{name}.py").read_text()
         open_arena.mark(_head(attack, "loses")[0], attack)
         assert "BREACH" in open_arena.sandbox.last.printed
+
+
+def test_a_breach_is_found_behind_much_that_was_printed(arena: Arena) -> None:
+    arena.mark("pad", "def pad(x, padding):\n    print('x' * 20_000)\n    print('BREACH')\n")
+    assert "BREACH" in arena.sandbox.last.printed
 
 
 # --- texts that no file of Python may hold ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minires.course.case import case
+from minires.course.case import case, shortened
 
 X = np.zeros((2, 3))
 
@@ -28,3 +28,8 @@ def test_the_arguments_are_copied_with_all_their_arrays() -> None:
     inside[0][:] = 1
     kwargs["k"]["w"][:] = 1
     assert X.sum() == 0
+
+
+def test_a_text_is_cut_to_a_length_and_left_alone_if_it_has_no_more() -> None:
+    assert shortened("abcdef", 6) == "abcdef"
+    assert shortened("abcdefg", 6) == "abc..."

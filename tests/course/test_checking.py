@@ -44,7 +44,7 @@ def test_a_known_mistake_is_named_and_what_stands_on_it_says_so(a03: Assignment)
     assert found["im2col"].hint == mistake.hint
     assert "should" in found["im2col"].message
     assert found["conv2d"].status == "wrong"
-    assert found["conv2d"].message.startswith("It stands on im2col; begin there.")
+    assert found["conv2d"].message.startswith("It stands on im2col, not right yet: ")
     assert found["output_size"].status == "passed"
 
 

@@ -137,15 +137,17 @@ def test_the_screen_shows_tasks_mistakes_and_what_could_not_be_read(
     assert "carl no zip file" in lines
     assert not any(line.startswith("dora") for line in lines)
     assert lines[-1] == "walls that stood: limits, user, files, calls"
+    assert report(small, grades, ()).endswith("walls that stood: none")
 
 
 def test_a_wall_that_did_not_stand_is_warned_of() -> None:
     assert wall_warning(tuple(WALLS)) == ""
+    assert wall_warning(()).startswith(f"walls that did not stand: {', '.join(WALLS)}.")
     assert wall_warning(("limits", "files", "calls")) == "", "an ordinary user needs no other"
     warning = wall_warning(("limits", "user"))
     assert warning.startswith("walls that did not stand: files, calls. It was not so that: only")
 
 
 def test_a_class_of_nobody_is_no_error(small: Assignment, tmp_path: Path) -> None:
-    assert report(small, [], ()).splitlines() == ["a90 Twice, and four times: 0 students"]
+    assert report(small, [], None).splitlines() == ["a90 Twice, and four times: 0 students"]
     assert len(grades_csv(small, []).splitlines()) == 1

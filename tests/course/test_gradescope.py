@@ -20,6 +20,7 @@ import pytest
 import threadpoolctl
 import tqdm
 
+from minires.course import grading, in_gradescope
 from minires.course.assignment import PRIVATE_FILES, Assignment, find_assignment
 from minires.course.cells import join_cells
 from minires.course.gradescope_form import autograder_files, write_autograder
@@ -27,7 +28,9 @@ from minires.course.in_gradescope import who_handed_in
 from minires.course.marking import Marker, TaskResult, hidden_cases
 from minires.course.notebooks_of import as_json, notebook_of
 from minires.course.skeleton import new_assignment
+from minires.errors import UsageError
 from tests.course.conftest import SECRET, whole
+from tests.course.small import RIGHT, small_assignment
 
 ROOT = Path(__file__).parents[2]
 USERS = {"users": [{"email": "anna@example.org", "id": 1234, "name": "Anna"}]}
@@ -263,6 +266,60 @@ def test_others_can_read_neither_the_solution_nor_the_results(autograder: Autogr
         for path in (place, *place.rglob("*")):
             if path != autograder.results:
                 assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+@pytest.fixture
+def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like /autograder, with a small assignment and a right submission."""
+    small = small_assignment(tmp_path / "own")
+    monkeypatch.setattr(in_gradescope, "assignments", lambda: [small])
+    monkeypatch.setattr(grading, "PAUSE", 0.0)
+    for folder in ("source", "submission", "results"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "source" / "secret").write_bytes(SECRET)
+    (tmp_path / "submission" / "a90_small.py").write_text(RIGHT)
+    return tmp_path
+
+
+def results_below(root: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((root / "results" / "results.json").read_text())
+    validate(results)
+    return results
+
+
+def test_a_fault_of_the_grader_costs_one_task_and_is_told(
+    below: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = Marker.mark
+
+    def failing(self: Marker, submission: Any, task: Any, tried: Any) -> TaskResult:
+        if task.name == "twice":
+            raise ZeroDivisionError
+        return mark(self, submission, task, tried)
+
+    monkeypatch.setattr(Marker, "mark", failing)
+    assert in_gradescope.main([str(below)]) == 1
+    results = results_below(below)
+    assert results["score"] == 1.5
+    assert "The grader failed on this task (ZeroDivisionError)" in results["tests"][0]["output"]
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_moment_without_processes_is_waited_for(
+    below: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, tried = Marker.mark, dict[str, int]()
+
+    def failing(self: Marker, submission: Any, task: Any, cases: Any) -> TaskResult:
+        tried[task.name] = tried.get(task.name, 0) + 1
+        if tried[task.name] == 1:
+            raise OSError(11, "no process") if task.name == "twice" else UsageError("no process")
+        return mark(self, submission, task, cases)
+
+    monkeypatch.setattr(Marker, "mark", failing)
+    assert in_gradescope.main([str(below)]) == 0
+    assert results_below(below)["score"] == 4.5
+    assert tried == {"twice": 2, "fourfold": 2}
 
 
 def test_a_grader_that_fails_says_so(autograder: Autograder, a03: Assignment) -> None:

@@ -284,3 +284,19 @@ def test_where_there_is_nothing_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "bad.zip").write_text("PK")
     with pytest.raises(UsageError, match=r"cannot read bad\.zip"):
         entries_in(tmp_path / "bad.zip")
+
+
+def test_of_two_zips_of_one_student_one_may_be_damaged(tmp_path: Path) -> None:
+    files = {
+        f"{MOODLE}one.zip": b"PK\x03\x04 nothing",
+        f"{MOODLE}two.zip": zipped({"a03.py": "x = 1"}),
+    }
+    [entry], _ = entries_in(place(tmp_path, files, as_zip=False))
+    submission = submission_of(entry.files(), find_assignment("a03"), "it")
+    assert submission.cells[0][2] == "x = 1"
+    assert submission.remarks == (f"{MOODLE}one.zip was not opened.",)
+    (tmp_path / "class" / f"{MOODLE}two.zip").unlink()
+    (tmp_path / "class" / f"{MOODLE}two.rar").write_bytes(b"r")
+    [entry], _ = entries_in(tmp_path / "class")
+    with pytest.raises(UsageError, match=r"cannot read .*zip"):
+        submission_of(entry.files(), find_assignment("a03"), "it")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from minires.course import in_notebook
 from minires.course.assignment import Assignment, find_assignment
 from minires.course.cells import join_cells
-from minires.course.marking import TaskResult, hidden_cases, without_numbers
+from minires.course.marking import LONGEST, TaskResult, hidden_cases, solved, verdict_of
+from minires.course.sandbox import Answer, Outcome
 from tests.course.conftest import SECRET, Markers, whole
 
 
@@ -104,9 +107,98 @@ def test_where_one_can_hand_in_again_nothing_is_told_that_the_code_says(
     assert "31415" in mark(markers, a03, wrong, "pad").message
 
 
-def test_a_shape_is_told_also_of_hidden_cases() -> None:
-    text = "f should have the shape (2,), and has (3,)."
-    assert without_numbers(text) == text
+def test_a_key_carries_nothing_out_either(a03: Assignment) -> None:
+    task = a03.task("output_size")
+    tried = hidden_cases(a03, task, SECRET, "anna", once=False)
+    expected = [
+        dataclasses.replace(one, value={"a": 1}, allowed={"a": 0}) for one in tried.expected
+    ]
+    tried = dataclasses.replace(tried, expected=expected, known=tuple)
+    answers = [Answer(value={"a": 1, "CARRIED OUT": 1}) for _ in tried.cases]
+    result = verdict_of(a03, task, tried, Outcome(answers, loaded=True))
+    assert result.message.endswith(":\noutput_size has a key that it should not have.")
+
+
+def test_why_a_process_ended_carries_nothing_out_either(a03: Assignment) -> None:
+    task = a03.task("pad")
+    ended = "what it sent is no answer (an array of (1, 2, 3) (4\n))"
+    for outcome in (Outcome(ended=ended), Outcome(loaded=True, ended=ended)):
+        for once in (True, False):
+            tried = hidden_cases(a03, task, SECRET, "anna", once=once)
+            message = verdict_of(a03, task, tried, outcome).message
+            assert ("(1, 2, 3)" in message.split("What it sent")[1]) is once
+            assert once or message.endswith("What it sent is no answer.")
+
+
+def test_a_shape_is_told_also_of_hidden_cases(a03: Assignment, markers: Markers) -> None:
+    code = "def pad(x, padding):\n    return np.zeros((1, 2))"
+    assert ", and has (1, 2)." in mark(markers, a03, code, "pad").message
+
+
+def test_no_message_is_longer_than_a_page_shows(a03: Assignment) -> None:
+    task = a03.task("output_size")
+    tried = solved(a03, task, a03.public_cases(task), shows_numbers=True)
+    error = {"type": "E", "message": "m" * 10**6, "place": "", "number": 0, "line": ""}
+    for outcome in (
+        Outcome([Answer(error=error)] * len(tried.cases), loaded=True),
+        Outcome(notes=[error]),
+        Outcome(ended="e" * 10**6),
+    ):
+        message = verdict_of(a03, task, tried, outcome).message
+        assert len(message) == LONGEST
+        assert message.endswith("...")
+
+
+def test_a_name_that_an_import_should_have_made_is_told_with_the_import(
+    a03: Assignment, markers: Markers
+) -> None:
+    task = "def pad(x, padding):\n    return F.pad(x, padding)"
+    code = f"import torch.nn.functional as F\n{solution_with(a03, task)}"
+    message = markers.mark(a03, code, "pad").message
+    assert "NameError: name 'F' is not defined" in message
+    assert "ModuleNotFoundError: No module named 'torch'" in message
+    assert "line 1: import torch.nn.functional as F" in message
+    assert "written with NumPy and Python's own modules alone" in message
+    other = "def pad(x, padding):\n    return undefined"
+    assert "modules alone" not in mark(markers, a03, other, "pad").message
+    classes = "import torch\nclass pad(torch.nn.Module):\n    pass\n"
+    message = markers.mark(a03, classes, "pad").message
+    assert "No module named 'torch'" in message
+    assert "modules alone" in message
+
+
+def test_in_a_notebook_a_helper_of_the_solution_takes_the_place_of_no_own_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a07 = find_assignment("a07")
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    secret.chmod(0o600)
+    monkeypatch.setenv("MINIRES_COURSE_SECRET", str(secret))
+    names: dict[str, object] = {}
+    exec(join_cells(a07.master_cells), names)
+    assert callable(names["norm"])  # a helper of the solution
+    exec(SUMMARIZE, names)
+    own = names["norm"]
+    in_notebook.require("a07", "summarize", names, hidden=True)
+    assert names["norm"] is own
+
+
+SUMMARIZE = """
+def norm(arrays):
+    return [np.sqrt(np.sum(a * a)) for a in arrays]
+
+def summarize(components, gradient):
+    size, norms = norm([gradient])[0], norm(components)
+    total = sum(norms)
+    off = norm([sum(components) - gradient])[0]
+    return {
+        "norms": norms,
+        "shares": [np.sum(c * gradient) / size**2 if size else 0.0 for c in components],
+        "cancellation": total / size if size else None,
+        "error": off / total if total else off,
+    }
+"""
 
 
 def test_the_same_secret_and_name_give_the_same_cases_and_others_give_others(

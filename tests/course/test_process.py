@@ -45,6 +45,11 @@ def run(sandbox: Sandbox, text: str, *calls: Any, **limits: Any) -> Outcome:
         ("import ctypes; ctypes.string_at(0)", "crashed (SIGSEGV)", {}),
         ("import os; os.closerange(3, 64)\n    while True: pass", "it broke off", {}),
         ("import signal; signal.raise_signal(9)", "it broke off", {}),
+        (
+            "import signal; signal.raise_signal(signal.SIGXCPU)",
+            "more than 5 seconds of processor time",
+            {},
+        ),
         ("print('x' * 200_000)", "printed more than 97 kB", {"output": 100_000}),
         ("while True: print('x' * 9999)", "printed more than 97 kB", {"output": 100_000}),
         (
@@ -98,6 +103,63 @@ def test_a_process_that_reads_nothing_does_not_hold_the_grader(sandbox: Sandbox)
     outcome = run(sandbox, "import time\ntime.sleep(99)", *[(big,)] * 3, wall=2.0)
     assert "not done" in outcome.ended
     assert time.monotonic() - started < 30
+
+
+def test_all_answers_together_are_limited(sandbox: Sandbox) -> None:
+    text = "import numpy as np\ndef f(n): return np.zeros(n, np.uint8)"
+    outcome = run(sandbox, text, *[(1 << 20,)] * 4, answers=5 << 20)
+    assert (outcome.ended, len(outcome.answers)) == ("", 4)
+    outcome = run(sandbox, text, *[(1 << 20,)] * 6, answers=5 << 20)
+    assert "its answers take more than 5 MB together" in outcome.ended
+    assert outcome.answers == []
+    outcome = run(sandbox, "def f(n): return [0] * n", *[(50_000,)] * 2, answers=10 << 20)
+    assert "more than 10 MB together" in outcome.ended, "lists weigh more than they are long"
+
+
+def test_inputs_that_cannot_be_sent_are_no_fault_of_the_submission(sandbox: Sandbox) -> None:
+    with pytest.raises(UsageError, match=r"a case of 'f' .* that can be sent: .*complex"):
+        run(sandbox, "def f(x): return 1", (1,), (np.array([1j]),))
+    assert os.listdir(sandbox._place) == ["site"]
+
+
+class Clock:
+    """A clock that goes on when it is waited for, by the given steps."""
+
+    def __init__(self, steps: list[float]):
+        self.steps, self.now = steps, 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, _: float) -> bool:
+        self.now += self.steps.pop(0) if self.steps else 0.0
+        return not self.steps
+
+
+@pytest.mark.parametrize(
+    ("steps", "stopped"),
+    [
+        ([0.05] * 300, True),
+        ([1.0] * 12, True),
+        ([0.05] * 100, False),
+        ([0.05, 500.0, 0.05, 0.05], False),  # other threads, or the machine, stood still
+        ([500.0] * 5, False),
+        ([500.0] * 12, True),  # but a process that does nothing comes to an end
+    ],
+)
+def test_time_in_which_the_grader_itself_stood_still_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[float], stopped: bool
+) -> None:
+    one = process.Process([sys.executable, "-S", "-c", ""], tmp_path, Limits(wall=10.0))
+    try:
+        clock = Clock([*steps, 0.0])
+        monkeypatch.setattr(process, "time", clock)
+        monkeypatch.setattr(one._over, "wait", clock.wait)
+        one._watch()
+        assert bool(one._reason) == stopped
+    finally:
+        one._end()
+        one._close()
 
 
 def test_a_run_can_be_stopped_from_another_thread() -> None:
@@ -168,3 +230,9 @@ def test_where_the_system_does_not_limit_ps_is_asked_for_time_and_memory(
         one._end()
         one._close()
     one._look_at_use()  # a process that is gone is no error
+
+
+def test_a_text_of_a_submission_is_cleaned_of_what_would_be_obeyed() -> None:
+    text = "a\tb\n\x1b[31m\x00\u202e\ud800\u2028é"
+    assert process.printable(text) == "a\tb\n\ufffd[31m\ufffd\ufffd\ufffd\ufffdé"
+    assert process.printable(text).encode()

@@ -44,6 +44,17 @@ def texts(notebook: dict[str, Any], kind: str) -> list[str]:
     return ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == kind]
 
 
+def filled_in(assignment: Assignment) -> dict[str, Any]:
+    """The notebook with the solution in place of what is to be written."""
+    notebook = notebook_of(assignment)
+    cells = zip(assignment.stub_cells, assignment.master_cells, strict=True)
+    solved = {stub.text.strip(): master.text for stub, master in cells}
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        cell["source"] = solved.get(text, text).splitlines(keepends=True)
+    return notebook
+
+
 def listed(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
@@ -120,7 +131,7 @@ def test_a_filled_in_notebook_is_marked_like_the_script(
     a03: Assignment, markers: Markers, tmp_path: Path
 ) -> None:
     """What Jupyter saves, with output, is read back, and the checks in it do no harm."""
-    notebook = notebook_of(a03, solved=True)
+    notebook = filled_in(a03)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell["execution_count"] = 7
@@ -161,7 +172,7 @@ def run(notebook: dict[str, Any], folder: Path) -> list[str]:
 def test_the_notebook_runs_in_jupyter_solved_and_as_it_is_given_out(
     a03: Assignment, tmp_path: Path
 ) -> None:
-    shown = run(notebook_of(a03, solved=True), tmp_path)
+    shown = run(filled_in(a03), tmp_path)
     assert [text.splitlines()[0] for text in shown] == [
         f"✓ passed · {task.title} ({task.name})" for task in a03.tasks
     ]
@@ -274,7 +285,7 @@ def test_releasing_publishes_what_the_master_has_become(own: Assignment) -> None
 
 def test_without_a_master_nothing_is_released(own: Assignment) -> None:
     (own.folder / "master.py").unlink()
-    with pytest.raises(UsageError, match="the solution is not here"):
+    with pytest.raises(UsageError, match="Solutions are not in an installed minires"):
         publish_if_stale(own)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from minires.course.assignment import Assignment
 from minires.course.grades import Grade, Override
 from minires.course.marking import TaskResult
+from minires.course.process import printable
 from minires.course.results import (
     folder_names,
     gradescope_results,
@@ -78,13 +79,14 @@ def test_a_submission_that_cannot_be_read_has_its_tests_and_the_reason(small: As
 
 @given(text=st.text(st.characters(), max_size=30))
 @settings(max_examples=100, deadline=None)
-def test_it_is_valid_json_whatever_is_in_it(small: Assignment, text: str) -> None:
-    check_valid(small, text)
+def test_it_is_valid_json_whatever_the_students_code_says(small: Assignment, text: str) -> None:
+    """All of it goes through ``printable`` on its way into the process that grades."""
+    check_valid(small, printable(text))
 
 
 def test_it_is_valid_json_with_what_is_known_to_be_nasty(small: Assignment) -> None:
-    check_valid(small, NASTY)
-    check_valid(small, "\ud83d" + "\ude00" + "\udc00")
+    check_valid(small, printable(NASTY))
+    check_valid(small, printable("\ud83d" + "\ude00" + "\udc00"))
 
 
 def check_valid(small: Assignment, text: str) -> None:
@@ -104,8 +106,9 @@ def refuse(constant: str) -> Any:
 def test_it_comes_back_as_it_was(tmp_path: Path, small: Assignment) -> None:
     path = tmp_path / "results.json"
     for grade in (graded(small), Grade("anna", "anna", trouble="no zip", digest="e")):
-        path.write_bytes(results_json(small, grade, ("limits", "user")))
-        assert read_results(path, small, "anna") == (grade, ("limits", "user"))
+        for walls in (("limits", "user"), (), None):
+            path.write_bytes(results_json(small, grade, walls))
+            assert read_results(path, small, "anna") == (grade, walls)
 
 
 def test_names_and_points_by_hand_do_not_come_from_the_file(

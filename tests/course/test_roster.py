@@ -13,7 +13,8 @@ from minires.course.roster import (
     Student,
     class_list,
     find_student,
-    overrides_sheet,
+    overrides_json,
+    read_kept,
     read_overrides,
     read_roster,
 )
@@ -84,6 +85,22 @@ def test_a_row_finds_its_submission_by_any_of_its_names(
     assert sum(one.listed for one in students) == 1
 
 
+def test_a_dot_in_the_name_of_a_folder_begins_no_ending(tmp_path: Path) -> None:
+    path = roster(tmp_path, "folder,name\nanna,Anna\n")
+    for name in ("anna.b", "anna.py"):
+        students = class_list([entry(name)], read_roster(path), path)
+        assert [(one.student, one.listed) for one in students] == [("anna", True), (name, False)]
+    path = roster(tmp_path, "folder,name\nanna,Anna\nanna.b,Anna B\n")
+    students = class_list([entry("anna.b")], read_roster(path), path)
+    assert [(one.name, one.entry is not None) for one in students] == [
+        ("Anna", False),
+        ("Anna B", True),
+    ]
+    moodle = entry("J. Doe_12", "J. Doe", "12", "J. Doe_12_assignsubmission_file_")
+    with pytest.raises(UsageError, match="no student is called 'J'"):
+        find_student("J", [Student("J. Doe_12", "J. Doe", entry=moodle)], "--only")
+
+
 def test_who_handed_in_nothing_is_in_the_class(tmp_path: Path) -> None:
     students = everybody(tmp_path, "folder,name,section\nzora,Zora Z,B\n")
     assert [one.student for one in students][-1] == "zora"
@@ -132,6 +149,16 @@ def test_a_student_is_found_by_every_name(text: str, student: str) -> None:
     assert find_student(text, STUDENTS, "--only").student == student
 
 
+@pytest.mark.parametrize("name", ["Anna  Blume", "Anna\u00a0Blume", "Meyer;-x", "'=x"])
+def test_a_name_with_odd_spaces_or_signs_is_found_as_it_is_and_as_one_types_it(name: str) -> None:
+    students = [Student(name, name), Student("Anna Blum", "Anna Blum")]
+    assert find_student(name, students, "--only").student == name
+    assert find_student(" ".join(name.split()), students, "--only").student == name
+    students.append(Student("Anna Blume", "B"))
+    assert find_student(name, students, "--only").student == name
+    assert find_student("Anna Blume", students, "--only").student == "Anna Blume"
+
+
 def test_a_name_of_nobody_or_of_two_is_an_error_with_names_that_are_near() -> None:
     with pytest.raises(UsageError, match=r"--only: no student is called 'Ana Berg'; perhaps Anna"):
         find_student("Ana Berg", STUDENTS, "--only")
@@ -151,22 +178,60 @@ def by_hand(folder: Path, rows: str) -> Path:
 
 
 def test_points_by_hand_are_read_and_written_again(tmp_path: Path, small: Assignment) -> None:
-    path = by_hand(tmp_path, "Anna Berg,twice,2.5,=nearly\nben,fourfold,0,copied\n")
-    found, strangers = read_overrides(path, small, STUDENTS)
-    assert not strangers
+    path = by_hand(tmp_path, "Anna Berg,twice,2.5,'=nearly\nben,fourfold,0,a; - is  lost\n")
+    found = read_overrides(path, small, STUDENTS)
     assert found == {
         "anna": {"twice": Override(2.5, "=nearly")},
-        "ben": {"fourfold": Override(0.0, "copied")},
+        "ben": {"fourfold": Override(0.0, "a; - is lost")},
     }
-    path.write_bytes(overrides_sheet(found))
-    assert b"'=nearly" in path.read_bytes()
-    assert read_overrides(path, small, STUDENTS)[0] == found
+    path.write_bytes(overrides_json(found))
+    assert read_kept(path, small) == found
+
+
+@pytest.mark.parametrize("student", ["a  b", " a", "a\u00a0b", "Meyer;-x", "'=x", "=x", "a\nb"])
+def test_what_is_kept_comes_back_letter_by_letter(
+    tmp_path: Path, small: Assignment, student: str
+) -> None:
+    given = {student: {"twice": Override(2.5, "'; -'  =x")}}
+    (tmp_path / "kept.json").write_bytes(overrides_json(given))
+    assert read_kept(tmp_path / "kept.json", small) == given
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *["", "{", "[]", '{"anna": 3}', '{"anna": {"twice": 3}}'],
+        *['{"anna": {"twice": {"points": "x", "reason": "y"}}}', "[" * 100_000],
+    ],
+)
+def test_what_is_kept_and_cannot_be_read_is_told(
+    tmp_path: Path, small: Assignment, content: str
+) -> None:
+    (tmp_path / "kept.json").write_text(content)
+    with pytest.raises(UsageError, match=r"kept\.json'.*--override"):
+        read_kept(tmp_path / "kept.json", small)
+
+
+@pytest.mark.parametrize(
+    ("task", "points", "message"),
+    [
+        ("old", 1.0, "there is no task 'old'"),
+        ("twice", 9.0, "points for twice must be from 0"),
+    ],
+)
+def test_what_is_kept_must_fit_the_assignment(
+    tmp_path: Path, small: Assignment, task: str, points: float, message: str
+) -> None:
+    given = {"anna": {task: Override(points, "x")}}
+    (tmp_path / "kept.json").write_bytes(overrides_json(given))
+    with pytest.raises(UsageError, match=f"of anna: {message}"):
+        read_kept(tmp_path / "kept.json", small)
 
 
 def test_a_comma_may_be_the_point(tmp_path: Path, small: Assignment) -> None:
     path = tmp_path / "x.csv"
     path.write_text("\ufeffreason;points;task;student\nwhy;0,5;twice;ben\n", encoding="utf-8")
-    assert read_overrides(path, small, STUDENTS)[0] == {"ben": {"twice": Override(0.5, "why")}}
+    assert read_overrides(path, small, STUDENTS) == {"ben": {"twice": Override(0.5, "why")}}
 
 
 @pytest.mark.parametrize(
@@ -189,12 +254,3 @@ def test_every_mistake_names_its_line(
     path = by_hand(tmp_path, f"ben,twice,1,fine\n{row}\n")
     with pytest.raises(UsageError, match=message):
         read_overrides(path, small, STUDENTS)
-
-
-def test_kept_points_of_somebody_who_is_gone_are_kept_apart(
-    tmp_path: Path, small: Assignment
-) -> None:
-    path = by_hand(tmp_path, "gone,twice,1,x\nben,twice,1,y\n")
-    found, strangers = read_overrides(path, small, STUDENTS, strict=False)
-    assert list(found) == ["ben"]
-    assert [row["student"] for row in strangers] == ["gone"]

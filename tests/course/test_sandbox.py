@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ import numpy as np
 import pytest
 
 from minires.course import process
+from minires.course import sandbox as module
+from minires.course.assignment import find_assignment
+from minires.course.cells import join_cells
 from minires.course.places import remove
 from minires.course.sandbox import WALLS, Limits, Outcome, Sandbox
+from tests.course.conftest import Markers
 
 ONE: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((), {})]
 
@@ -60,9 +65,69 @@ def test_given_code_comes_before_and_references_after_the_submission(sandbox: Sa
         task="f",
         calls=ONE,
         given=[given],
-        references=[reference],
+        references=[("g", reference)],
     )
     assert outcome.answers[0].value == 50
+
+
+def references(**texts: str) -> list[tuple[str, types.CodeType]]:
+    return [(name, compile(text, "reference", "exec")) for name, text in texts.items()]
+
+
+def test_a_helper_of_a_reference_leaves_the_submission_s_of_that_name(sandbox: Sandbox) -> None:
+    text = """
+def norm(arrays): return len(arrays)
+def g(x): return "the student's"
+def f(x): return [norm([1, 2, 3]), g(x), h(x)]
+"""
+    outcome = sandbox.run(
+        cells=[("text", 1, text)],
+        task="f",
+        calls=[((2,), {})],
+        references=references(
+            g="def norm(x): return -x\ndef g(x): return norm(x)",
+            h="def h(x): return [g(x), norm(x)]",
+        ),
+    )
+    assert outcome.answers[0].value == [3, -2, [-2, -2]], outcome
+
+
+def test_a_right_submission_with_helpers_called_like_the_solution_s_is_right(
+    markers: Markers,
+) -> None:
+    a07 = find_assignment("a07")
+    assert "def norm(" in join_cells(a07.master_cells), "a helper of the solution"
+    own = """
+def norm(arrays):
+    return [np.sqrt(np.sum(a * a)) for a in arrays]
+
+
+def summarize(components, gradient):
+    [size], norms = norm([gradient]), norm(components)
+    total = sum(norms)
+    [off] = norm([sum(components) - gradient])
+    return {
+        "norms": norms,
+        "shares": [np.sum(c * gradient) / size**2 if size else 0.0 for c in components],
+        "cancellation": total / size if size else None,
+        "error": off / total if total else off,
+    }
+"""
+    text = join_cells(a07.stub_cells) + own
+    assert markers.mark(a07, text, "summarize").status == "passed"
+
+
+def test_references_stand_on_given_code_as_it_was_and_share_its_classes(sandbox: Sandbox) -> None:
+    given = "class Box:\n    pass\ndef unit(): return 10\n"
+    text = given + "unit = None\ndef f(): return [isinstance(g(), Box), g().size]\n"
+    outcome = sandbox.run(
+        cells=[("text", 1, text)],
+        task="f",
+        calls=ONE,
+        given=[compile(given, "given", "exec")],
+        references=references(g="def g():\n    box = Box()\n    box.size = unit()\n    return box"),
+    )
+    assert outcome.answers[0].value == [True, 10], outcome
 
 
 def test_a_driver_calls_in_place_of_the_grader(sandbox: Sandbox) -> None:
@@ -174,11 +239,11 @@ def test_answers_up_to_the_limit_pass_and_a_larger_one_is_an_error(sandbox: Sand
 
 
 def test_a_list_too_long_for_the_grader_is_an_error_that_says_what_to_do(sandbox: Sandbox) -> None:
-    outcome = run(sandbox, "def f(n): return [0.125] * n", (500_000,), (1000,))
+    outcome = run(sandbox, "def f(n): return ['0.125'] * n", (500_000,), (1000,))
     error = outcome.answers[0].error
     assert error is not None
     assert "an array can" in error["message"]
-    assert outcome.answers[1].value == [0.125] * 1000
+    assert outcome.answers[1].value == ["0.125"] * 1000
 
 
 def test_large_inputs_and_outputs_do_not_wait_for_each_other(sandbox: Sandbox) -> None:
@@ -289,3 +354,27 @@ def _asleep(place: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+class OnMacOS:
+    """What the sandbox asks of ``sys``, as it is there."""
+
+    platform, executable = "darwin", sys.executable
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script of the shell")
+@pytest.mark.parametrize("relative", [False, True])
+def test_on_macos_the_shutting_program_is_started_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    """The process's own PATH is empty; a stand-in for the program takes its place here."""
+    program = tmp_path / "sandbox-exec"
+    program.write_text('#!/bin/sh\ntest "$1" = -p || exit 9\nshift 2\nexec "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(module, "sys", OnMacOS)
+    monkeypatch.setattr(module, "macos_profile", lambda readable, folder: f"for {folder}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "." if relative else str(tmp_path))
+    with Sandbox() as made:
+        assert made._command(tmp_path)[0] == str(program)
+        assert run(made, "def f(): return 1").answers[0].value == 1

@@ -83,6 +83,69 @@ def test_if_both_were_worked_on_the_script_is_taken_and_it_is_said(
 
 
 @pytest.mark.parametrize(
+    ("others", "chosen"),
+    [
+        (["a03_attempt.py", "a03_convolution.py"], "a03_convolution.py"),
+        (["a03_attempt.py", "a03_convolution.ipynb"], "a03_convolution.ipynb"),
+        (["a03.py", "a03_attempt.py"], "a03.py"),
+        (["a03.py", "deep/a03_convolution.py"], "deep/a03_convolution.py"),
+        (["a03_convolution.py", "a/a03_convolution.py"], "a03_convolution.py"),
+    ],
+)
+def test_of_several_the_one_named_like_the_assignment_is_taken(
+    tmp_path: Path, a03: Assignment, others: list[str], chosen: str
+) -> None:
+    for name in others:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(notebook(WORK) if name.endswith("ipynb") else WORK)
+    submission = read_submission(tmp_path, a03)
+    assert submission.name == chosen
+    [left] = set(others) - {chosen}
+    assert submission.remarks == (f"{chosen} was graded, and not {left}.",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "remark"),
+    [
+        ("a03_plots.ipynb", b"x" * (LARGEST + 1), "is too large"),
+        ("a03_old.ipynb", b"", "is not a notebook"),
+        ("a03_latin.py", b"# \xe4\n", "is not a text in UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_left_out_with_a_remark(
+    tmp_path: Path, a03: Assignment, name: str, content: bytes, remark: str
+) -> None:
+    (tmp_path / "a03_convolution.ipynb").write_text(notebook(WORK))
+    (tmp_path / name).write_bytes(content)
+    submission = read_submission(tmp_path, a03)
+    assert text_of(submission) == WORK
+    [told] = submission.remarks
+    assert told.startswith(name)
+    assert remark in told
+
+
+def test_many_large_files_leave_the_right_one(tmp_path: Path, a03: Assignment) -> None:
+    (tmp_path / "a03_convolution.py").write_text(WORK)
+    for n in range(7):
+        (tmp_path / f"a03_{n}.py").write_bytes(b"#" * LARGEST)
+    submission = read_submission(tmp_path, a03)
+    assert submission.name == "a03_convolution.py"
+    assert len(submission.remarks) <= 6
+
+
+def test_of_several_zips_one_may_be_damaged(tmp_path: Path, a03: Assignment) -> None:
+    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(UsageError, match=r"cannot read bad\.zip"):
+        read_submission(tmp_path, a03)
+    with zipfile.ZipFile(tmp_path / "good.zip", "w") as archive:
+        archive.writestr("a03.py", WORK)
+    submission = read_submission(tmp_path, a03)
+    assert submission.name == "good.zip/a03.py"
+    assert submission.remarks[0].startswith("cannot read bad.zip")
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a03.txt", b"x", "has no .py or .ipynb"),
@@ -117,6 +180,7 @@ def test_a_zip_that_is_none_or_is_a_bomb_is_an_error(tmp_path: Path, a03: Assign
         read_submission(tmp_path / "many.zip", a03)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="links and pipes of POSIX")
 def test_links_and_pipes_and_leftovers_are_not_read(tmp_path: Path, a03: Assignment) -> None:
     (tmp_path / "secret.py").write_text("secret = 1")
     folder = tmp_path / "anna"

@@ -101,7 +101,8 @@ class Tensor:
         ({1: 2}, "keys are strings"),
         (np.array([None]), "object cannot be sent"),
         (np.array([1j]), "complex128 cannot be sent"),
-        (np.array(["text"]), "cannot be sent"),
+        (np.array([b"text"]), "cannot be sent"),
+        (np.zeros((1 << 21, 0)), "empty array of so many"),
         (2**63, "beyond 64 bits"),
         (-(2**63) - 1, "beyond 64 bits"),
         (lambda: 0, "function cannot be sent"),
@@ -121,6 +122,25 @@ def test_a_list_that_holds_itself_cannot_travel() -> None:
 
 def test_a_tensor_travels_as_its_array() -> None:
     np.testing.assert_array_equal(decode(encode(Tensor())), np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("value", "arrives"),
+    [
+        (np.str_("a"), "a"),
+        (np.array(["a", "bc"])[1], "bc"),
+        (np.array("a"), "a"),
+        (np.array([["a"], ["bc"]]), [["a"], ["bc"]]),
+        ({np.str_("key"): 1}, {"key": 1}),
+    ],
+)
+def test_texts_of_numpy_travel_as_texts(value: Any, arrives: Any) -> None:
+    assert same(decode(encode(value)), arrives)
+
+
+def test_long_doubles_travel_as_doubles() -> None:
+    assert same(decode(encode(np.longdouble(0.5))), np.array(0.5))
+    assert same(decode(encode(np.arange(3, dtype=np.longdouble))), np.arange(3.0))
 
 
 def test_halves_of_characters_become_question_marks() -> None:
@@ -171,6 +191,7 @@ JSON = st.recursive(
 @example({"a": ["float64", "1"]}, bytes(8))
 @example({"a": ["float64", {}]}, bytes(8))
 @example({"a": ["float64", [0, 1 << 70]]}, b"")
+@example({"a": ["bool", [0, 1 << 20, 1 << 20]]}, b"")
 @example({"a": ["float64", [1 << 62, 4]]}, bytes(8))
 @example({"a": ["float64", [1] * 40]}, bytes(8))
 @example({"b": -1}, b"")
@@ -231,6 +252,16 @@ def test_a_message_that_is_too_long_is_not_even_read(lengths: tuple[int, int]) -
     assert stream.taken == 8
 
 
+@pytest.mark.parametrize("shape", [[10**9, 0], [0, 10**9], [1 << 15, 0, 1 << 15], [0, 1 << 70]])
+def test_an_array_of_no_bytes_that_is_a_long_list_is_refused(shape: list[int]) -> None:
+    with pytest.raises(WireError, match="empty array"):
+        decode(message({"a": ["float64", shape]}))
+
+
+def test_an_empty_array_of_an_ordinary_shape_arrives() -> None:
+    assert decode(encode(np.zeros((0, 3, 32, 32)))).shape == (0, 3, 32, 32)
+
+
 def test_what_a_message_takes_is_bounded_by_its_length() -> None:
     """The worst of headers, a megabyte of empty lists: a hundred megabytes, and not more."""
     import tracemalloc
@@ -243,6 +274,7 @@ def test_what_a_message_takes_is_bounded_by_its_length() -> None:
     tracemalloc.stop()
     assert len(found) == most
     assert peak < 100 << 20
+    assert wire.size_once_read(struct.pack("<II", len(text), 8) + text) == 50 * len(text) + 8
 
 
 def test_special_numbers_arrive() -> None:

@@ -17,6 +17,7 @@ import ast
 import marshal
 import os
 import random
+import re
 import sys
 import traceback
 import types
@@ -28,11 +29,16 @@ import numpy as np
 
 from . import wire
 from .confine import Unable, confine
+from .references import solutions
+from .wire import LONGEST_TEXT, MOST_NOTES
 
 __all__ = ["main", "run_cells"]
 
-MOST_NOTES = 20
-LONGEST = 300  # characters of a message that the student's code makes
+LONG_LIST = 1000  # numbers
+
+# What IPython takes and Python does not: "f?" and "f??"; "x = !command" and "x = %magic".
+_HELP = re.compile(r"%{0,2}[\w.*]+(\[.*\])?\?\??")
+_ASSIGNED = re.compile(r"(?P<target>[\w.,\[\] ]+=)\s*[%!]")
 
 
 def main() -> None:
@@ -42,7 +48,7 @@ def main() -> None:
 
         cells        the submission: (what it is called, its first line, its text), in order
         given        code that comes with the assignment, and is there before the submission
-        references   code of earlier tasks, which takes the place of the submission's
+        references   names and code of earlier tasks, which take the place of the submission's
         driver       how the task is called, as text; None for calling it
         task         its name
         limits, readable, folder, user      for confine()
@@ -65,9 +71,12 @@ def main() -> None:
     module = types.ModuleType("submission")
     sys.modules["submission"] = module
     names = module.__dict__
-    _run_all(work["given"], names)
+    for code in work["given"]:
+        exec(marshal.loads(code), names)
+    given = dict(names)
     notes = run_cells(work["cells"], names)
-    _run_all(work["references"], names)
+    references = [(name, marshal.loads(code)) for name, code in work["references"]]
+    names.update(solutions(names, given, references))
     task, drive = work["task"], _driver(work["driver"], work["task"])
     wire.send(replies, {"loaded": callable(names.get(task)), "notes": notes[:MOST_NOTES]})
 
@@ -99,16 +108,16 @@ def run_cells(cells: Any, names: dict[str, Any]) -> list[dict[str, Any]]:
             continue
         ast.increment_lineno(tree, first - 1)
         for statement in tree.body:
-            if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
-                for alias in statement.names:
-                    flags |= getattr(__future__, alias.name).compiler_flag
             try:
                 code = compile(
                     ast.Module([statement], []), label, "exec", flags=flags, dont_inherit=True
                 )
                 exec(code, names)
+                if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+                    for alias in statement.names:
+                        flags |= getattr(__future__, alias.name).compiler_flag
             except BaseException as error:
-                notes.append(_told(error, cells))
+                notes.append(_account(error, cells))
     return notes
 
 
@@ -132,14 +141,11 @@ def _parts(cells: Any) -> Iterator[tuple[str, int, str]]:
 
 def _without_magic(line: str) -> str:
     stripped = line.lstrip()
-    if not stripped.startswith(("%", "!", "?")):
-        return line
-    return f"{line[: len(line) - len(stripped)]}pass  # {stripped}"
-
-
-def _run_all(codes: list[bytes], names: dict[str, Any]) -> None:
-    for code in codes:
-        exec(marshal.loads(code), names)
+    indent = line[: len(line) - len(stripped)]
+    if stripped.startswith(("%", "!", "?")) or _HELP.fullmatch(stripped.rstrip()):
+        return f"{indent}pass  # {stripped}"
+    assigned = _ASSIGNED.match(stripped)
+    return f"{indent}{assigned['target']} None  # {stripped}" if assigned else line
 
 
 def _driver(source: str | None, task: str) -> Any:
@@ -153,23 +159,43 @@ def _driver(source: str | None, task: str) -> Any:
 def _reply(drive: Any, module: Any, asked: Any, work: Any) -> bytes:
     """The message that answers a call."""
     try:
-        message = wire.encode({"value": drive(module, *asked["args"], **asked["kwargs"])})
+        value = drive(module, *asked["args"], **asked["kwargs"])
+        message = wire.encode({"value": _compact(value)})
         wire.checked_length(message, work["limits"]["answer"])
     except BaseException as error:
-        message = wire.encode({"error": _told(error, work["cells"])})
+        message = wire.encode({"error": _account(error, work["cells"])})
     for stream in (sys.stdout, sys.stderr):  # what was printed is counted with this answer
         with suppress(BaseException):
             stream.flush()
     return message
 
 
-def _told(error: BaseException, cells: Any) -> dict[str, Any]:
+def _compact(value: Any) -> Any:
+    """The same with long lists of numbers as arrays, which take a tenth of the room.
+
+    The grader makes no difference between them.
+    """
+    if isinstance(value, dict):
+        return {key: _compact(item) for key, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    try:
+        array = np.asarray(value)
+    except Exception:  # of unequal lengths, or of no numbers
+        array = np.empty(0)
+    if array.size > LONG_LIST and array.dtype.kind in "fiub":
+        return array
+    items = [_compact(item) for item in value]
+    return items if isinstance(value, list) else tuple(items)
+
+
+def _account(error: BaseException, cells: Any) -> dict[str, Any]:
     """The exception at hand, with the last line of the submission that it went through."""
     labels = {label: (first, text) for label, first, text in cells}
     kind, message = "Exception", ""
     with suppress(BaseException):  # the class may be the student's, and do anything
         kind = str.__str__(type(error).__name__)
-        message = str.__getitem__(str(error), slice(LONGEST))
+        message = str.__getitem__(str(error), slice(LONGEST_TEXT))
     for frame, number in reversed(list(traceback.walk_tb(sys.exc_info()[2]))):
         label = frame.f_code.co_filename
         if label in labels:
@@ -187,9 +213,9 @@ def _error(
     kind: str, message: str, label: str = "", number: int = 0, line: str = ""
 ) -> dict[str, Any]:
     return {
-        "type": kind[:LONGEST],
-        "message": message[:LONGEST],
+        "type": kind[:LONGEST_TEXT],
+        "message": message[:LONGEST_TEXT],
         "place": label,
         "number": number,
-        "line": line[:LONGEST],
+        "line": line[:LONGEST_TEXT],
     }

@@ -17,11 +17,23 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Sequence
 from typing import IO, Any
 
 import numpy as np
 
-__all__ = ["WireError", "checked_length", "decode", "encode", "receive", "send"]
+__all__ = [
+    "LONGEST_TEXT",
+    "MOST_NOTES",
+    "WireError",
+    "checked_length",
+    "decode",
+    "encode",
+    "read",
+    "receive",
+    "send",
+    "size_once_read",
+]
 
 DTYPES = frozenset(
     ["bool", "float16", "float32", "float64"]
@@ -30,6 +42,9 @@ DTYPES = frozenset(
 DEEPEST = 32  # lists within lists
 LONGEST_HEADER = 1 << 20  # bytes of JSON in an answer; once read, it takes some fifty times as much
 UNLIMITED = 1 << 32  # as a limit: from the grader, who is trusted
+LONGEST_EMPTY = 1 << 20  # numbers that an empty array would hold if its zeros were ones
+# Of what goes wrong in a submission: so many errors are told, and so many characters of each text.
+MOST_NOTES, LONGEST_TEXT = 20, 300
 _HEAD = struct.Struct("<II")
 
 
@@ -80,8 +95,19 @@ def send(stream: IO[bytes], value: Any) -> None:
 
 def receive(stream: IO[bytes], limit: int) -> Any:
     """Read one message of at most ``limit`` bytes; EOFError where there is none any more."""
+    return decode(read(stream, limit))
+
+
+def read(stream: IO[bytes], limit: int) -> bytes:
+    """Read one message and leave it as it is; otherwise like :func:`receive`."""
     head = _read(stream, _HEAD.size)
-    return decode(head + _read(stream, checked_length(head, limit)))
+    return head + _read(stream, checked_length(head, limit))
+
+
+def size_once_read(message: bytes) -> int:
+    """About how many bytes the value of a message takes: its lists far more than were sent."""
+    n, m = map(int, _HEAD.unpack_from(message))
+    return 50 * n + m
 
 
 def checked_length(message: bytes, limit: int) -> int:
@@ -108,14 +134,10 @@ def _read(stream: IO[bytes], length: int) -> bytes:
 def _pack(value: Any, chunks: list[bytes], depth: int) -> Any:
     if depth > DEEPEST:
         raise WireError(f"lists within lists, more than {DEEPEST} deep, cannot be sent")
-    if isinstance(value, np.ndarray | np.generic):
-        array = np.asarray(value)
-        if array.dtype.name not in DTYPES:
-            raise WireError(f"an array of {array.dtype} cannot be sent; it should hold numbers")
-        chunks.append(array.astype(array.dtype.newbyteorder("<"), order="C").tobytes())
-        return {"a": [array.dtype.name, list(array.shape)]}
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool | str):  # NumPy's texts are str as well
         return value
+    if isinstance(value, np.ndarray | np.generic):
+        return _pack_array(np.asarray(value), chunks, depth)
     if isinstance(value, int):
         if not -(1 << 63) <= value < 1 << 63:
             raise WireError("a whole number beyond 64 bits cannot be sent")
@@ -136,6 +158,24 @@ def _pack(value: Any, chunks: list[bytes], depth: int) -> Any:
         return _pack(value.data, chunks, depth)
     kind = type(value).__name__
     raise WireError(f"a {kind} cannot be sent; return arrays, numbers, or lists")
+
+
+def _pack_array(array: np.ndarray, chunks: list[bytes], depth: int) -> Any:
+    if array.dtype.kind == "U":
+        return _pack(array.tolist(), chunks, depth)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long doubles differ from CPU to CPU
+        array = array.astype(np.float64)
+    if array.dtype.name not in DTYPES:
+        raise WireError(f"an array of {array.dtype} cannot be sent; it should hold numbers")
+    _check_shape(array.shape)
+    chunks.append(array.astype(array.dtype.newbyteorder("<"), order="C").tobytes())
+    return {"a": [array.dtype.name, list(array.shape)]}
+
+
+def _check_shape(shape: Sequence[int]) -> None:
+    """Refuse an array of no bytes that is a long list to whoever goes through it."""
+    if 0 in shape and math.prod(n for n in shape if n) > LONGEST_EMPTY:
+        raise WireError("an empty array of so many rows or columns cannot be sent")
 
 
 class _Data:
@@ -197,6 +237,7 @@ def _array(name: str, shape: Any, data: _Data) -> np.ndarray:
         raise WireError("a message holds an array that is none")
     if len(_list(shape)) > 32 or any(type(n) is not int or n < 0 for n in shape):
         raise WireError("a message holds an array that is none")
+    _check_shape(shape)
     dtype = np.dtype(name).newbyteorder("<")
     part = data.take(math.prod(shape) * dtype.itemsize)
     if name == "bool":  # any byte may have come; True is 1

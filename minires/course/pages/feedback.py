@@ -9,13 +9,13 @@ from minires.course.pages.frame import (
     Row,
     class_of,
     name_html,
-    plural,
     render,
     rows_of,
     shown,
     status_html,
 )
 from minires.course.sheets import points_text
+from minires.course.words import plural
 from minires.exercises.verdict import PASSED
 
 __all__ = ["feedback_html"]

@@ -13,14 +13,13 @@ from minires.course.assignment import Assignment, Task
 from minires.course.grades import Grade, Override
 from minires.course.handed_in import visible
 from minires.course.marking import TaskResult
-from minires.exercises.verdict import NOT_YET, PASSED, WRONG
+from minires.exercises.verdict import NOT_YET, PASSED, SIGNS, WRONG
 from minires.viz.page import PAGE, STYLESHEET
 
 __all__ = [
-    "SIGNS",
     "Row",
+    "class_of",
     "name_html",
-    "plural",
     "render",
     "rows_of",
     "shown",
@@ -30,7 +29,7 @@ __all__ = [
 BY_HAND, UNGRADED = "by hand", "not graded"
 
 # Never by colour alone: a sign and a word belong to each.
-SIGNS = {PASSED: "✓", NOT_YET: "○", WRONG: "✗", BY_HAND: "✎", UNGRADED: "-"}
+_SIGNS = SIGNS | {BY_HAND: "✎", UNGRADED: "-"}
 _CLASSES = {PASSED: "passed", NOT_YET: "notyet", WRONG: "wrong", BY_HAND: "hand", UNGRADED: ""}
 
 _STYLES = """\
@@ -114,15 +113,6 @@ def name_html(grade: Grade) -> str:
     return f"{name} ({shown(grade.number)})" if grade.number else name
 
 
-def plural(count: int, word: str, words: str = "") -> str:
-    """A number with its noun.
-
-    >>> plural(1, "student"), plural(2, "student"), plural(0, "is", "are")
-    ('1 student', '2 students', '0 are')
-    """
-    return f"{count} {word if count == 1 else words or word + 's'}"
-
-
 @dataclass(frozen=True)
 class Row:
     """A task, what came of it (None if it was not graded), and what was given by hand."""
@@ -164,7 +154,7 @@ def class_of(status: str) -> str:
 
 def status_html(status: str, *, word: bool = True) -> str:
     """The sign of a status, with its word behind it or for those who hear the page."""
-    sign, kind = SIGNS.get(status, "?"), class_of(status)
+    sign, kind = _SIGNS.get(status, "?"), class_of(status)
     if word:
         seen = f'<span aria-hidden="true">{sign}</span> {shown(status)}'
         return f'<span class="status {kind}">{seen}</span>'

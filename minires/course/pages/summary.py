@@ -13,7 +13,6 @@ from minires.course.pages.figures import mistakes_figure, tasks_figure, totals_f
 from minires.course.pages.frame import (
     Row,
     name_html,
-    plural,
     render,
     rows_of,
     shown,
@@ -21,6 +20,7 @@ from minires.course.pages.frame import (
 )
 from minires.course.pages.walls import walls_html
 from minires.course.sheets import points_text
+from minires.course.words import plural
 from minires.exercises.verdict import NOT_YET, PASSED, WRONG
 from minires.viz.report import figure_html
 
@@ -32,7 +32,7 @@ _MOST_MISTAKES = 4  # of a task
 def summary_html(
     assignment: Assignment,
     grades: Sequence[Grade],
-    walls: Sequence[str],
+    walls: Sequence[str] | None,
     links: Mapping[str, str] | None = None,
 ) -> str:
     """The page of the class: it needs nothing beside it, no script, and no network.
@@ -40,7 +40,8 @@ def summary_html(
     Args:
         assignment: what was graded.
         grades: one a student; they are shown in this order.
-        walls: which walls stood around the students' code (see ``minires.course.sandbox.WALLS``).
+        walls: which walls stood around the students' code (see ``minires.course.sandbox.WALLS``);
+            None if none of it was run.
         links: by :attr:`Grade.student` where the page of a student lies, as a path from this page.
 
     The same grades give the same text.
@@ -53,7 +54,7 @@ def summary_html(
         f'<header><p class="kicker">{shown(assignment.name)} · the class</p>',
         f"<h1>{shown(assignment.title)}</h1>",
         f'<p class="lead">{_in_short(assignment, totals, len(grades) - len(graded))}</p>',
-        walls_html(walls) if graded else "",
+        walls_html(walls) if walls is not None else "",
         "</header>\n<main>",
         _totals(assignment, totals) if grades else "",
         _tasks(assignment, graded, rows) if graded else "",
