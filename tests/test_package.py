@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -21,27 +20,6 @@ ROOT = Path(minires.__file__).parents[1]
 
 ASSIGNMENTS = ROOT / "minires" / "course" / "assignments"
 NOTEBOOKS = "minires/notebook_files/"  # where a wheel has them
-
-pytestmark = [
-    pytest.mark.skipif(
-        not (ROOT / "pyproject.toml").exists(), reason="minires is installed without its sources"
-    ),
-    pytest.mark.skipif(
-        importlib.util.find_spec("hatchling") is None,
-        reason="the build backend hatchling is not installed",
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel of the working tree, built without network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    (built,) = folder.glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="module")

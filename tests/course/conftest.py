@@ -6,13 +6,16 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minires.course.assignment import Assignment, assignments
 from minires.course.marking import Marker, TaskResult, Tried, hidden_cases
+from minires.course.sandbox import Limits, Outcome, Sandbox
 from minires.course.submission import Submission
 
+ONE: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((), {})]
 SECRET = b"a secret of the tests"
 STYLES = Path(__file__).with_name("styles")
 
@@ -69,6 +72,18 @@ def markers() -> Iterator[Markers]:
     made = Markers()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as made:
+        yield made
+
+
+def run(sandbox: Sandbox, text: str, *calls: Any, **limits: Any) -> Outcome:
+    """Run the function f of a text, for every call with these arguments."""
+    asked = [(args, {}) for args in calls] or ONE
+    return sandbox.run(cells=[("text", 1, text)], task="f", calls=asked, limits=Limits(**limits))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

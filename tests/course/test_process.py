@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,11 @@ import numpy as np
 import pytest
 
 from minires.course import process
-from minires.course.sandbox import Limits, Outcome, Sandbox
+from minires.course.sandbox import Limits, Sandbox
 from minires.errors import UsageError
+from tests.course.conftest import run
 
-ONE: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((), {})]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the limits are those of POSIX")
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as made:
-        yield made
-
-
-def run(sandbox: Sandbox, text: str, *calls: Any, **limits: Any) -> Outcome:
-    """Run the function f of a text, for every call with these arguments."""
-    asked = [(args, {}) for args in calls] or ONE
-    return sandbox.run(cells=[("text", 1, text)], task="f", calls=asked, limits=Limits(**limits))
 
 
 @posix
@@ -112,7 +99,7 @@ def test_all_answers_together_are_limited(sandbox: Sandbox) -> None:
     outcome = run(sandbox, text, *[(1 << 20,)] * 6, answers=5 << 20)
     assert "its answers take more than 5 MB together" in outcome.ended
     assert outcome.answers == []
-    outcome = run(sandbox, "def f(n): return [0] * n", *[(50_000,)] * 2, answers=10 << 20)
+    outcome = run(sandbox, "def f(n): return ['0'] * n", *[(50_000,)] * 2, answers=10 << 20)
     assert "more than 10 MB together" in outcome.ended, "lists weigh more than they are long"
 
 

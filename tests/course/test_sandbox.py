@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +20,8 @@ from minires.course import sandbox as module
 from minires.course.assignment import find_assignment
 from minires.course.cells import join_cells
 from minires.course.places import remove
-from minires.course.sandbox import WALLS, Limits, Outcome, Sandbox
-from tests.course.conftest import Markers
-
-ONE: list[tuple[tuple[Any, ...], dict[str, Any]]] = [((), {})]
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as made:
-        yield made
-
-
-def run(sandbox: Sandbox, text: str, *calls: Any, **limits: Any) -> Outcome:
-    """Run the function f of a text, for every call with these arguments."""
-    asked = [(args, {}) for args in calls] or ONE
-    return sandbox.run(cells=[("text", 1, text)], task="f", calls=asked, limits=Limits(**limits))
-
+from minires.course.sandbox import WALLS, Sandbox
+from tests.course.conftest import ONE, Markers, run
 
 # --- answers ---
 
