@@ -13,6 +13,7 @@ mistakes.toml     known wrong solutions, as edits of the master       }
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import tomllib
@@ -293,8 +294,11 @@ def named(name: str, known: list[Assignment]) -> Assignment:
     for assignment in known:
         if name in (assignment.name, assignment.number):
             return assignment
-    there = ", ".join(assignment.name for assignment in known)
-    raise UsageError(f"no assignment is called {name!r}; there are {there}.")
+    there = [assignment.name for assignment in known]
+    numbers = [assignment.number for assignment in known]
+    near = difflib.get_close_matches(name.lower(), [*numbers, *there], 1, 0.6)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise UsageError(f"no assignment is called {name!r}; there are {', '.join(there)}.{hint}")
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -310,11 +314,18 @@ def _task(entry: dict[str, Any]) -> Task:
     return Task(
         name=str(entry["name"]),
         title=str(entry["title"]),
-        points=float(entry["points"]),
+        points=_number(entry, "points"),
         hint=str(entry["hint"]),
         uses=tuple(map(str, entry.get("uses", ()))),
-        seconds=int(entry.get("seconds", 5)),
+        seconds=int(_number({"seconds": 5, **entry}, "seconds")),
     )
+
+
+def _number(entry: dict[str, Any], name: str) -> float:
+    if isinstance(entry[name], bool) or not isinstance(entry[name], int | float):
+        what = f"the task {entry.get('name')!r} has {name} = {entry[name]!r}"
+        raise ValueError(f"{what}, which is no number")
+    return float(entry[name])
 
 
 def _mistake(entry: dict[str, Any], path: Path) -> KnownMistake:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minires.course.assignment import Assignment
+from minires.course.assignment import Assignment, find_assignment
 from minires.course.soundness import faults, require_sound
 from minires.course.trial import try_out
 from minires.errors import UsageError
@@ -68,6 +68,19 @@ def test_each_fault_is_told_with_its_place(
     assert "\n" not in told[0]
     with pytest.raises(UsageError, match="a90_small: "):
         require_sound(assignment)
+
+
+def test_what_is_no_number_is_told_with_its_task(place: Path) -> None:
+    with pytest.raises(
+        UsageError, match="the task 'twice' has points = 'many', which is no number"
+    ):
+        change(place, "assignment.toml", "points = 3", 'points = "many"')
+
+
+def test_a_name_that_is_nearly_right_is_told_the_right_one() -> None:
+    for name, meant in (("a3", "a03"), ("A05", "a05"), ("a03_convolutoin", "a03_convolution")):
+        with pytest.raises(UsageError, match=rf"Did you mean {meant}\?"):
+            find_assignment(name)
 
 
 def test_two_mistakes_that_give_the_same_are_told(place: Path) -> None:

@@ -1,7 +1,7 @@
 """How the process shuts itself in before the student's code begins.
 
-Four walls, each by a means of the system that needs no privileges, each left out where the system
-lacks it; :func:`confine` returns those that stand:
+Four walls, each left out where the system lacks it, and only the second for root, who alone needs
+it and can have it; :func:`confine` returns those that stand:
 
     limits      setrlimit: processor time, memory, size of a file, no new processes, no core dumps
     user        root becomes a user that owns nothing (and may then not signal other processes)
