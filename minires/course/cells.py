@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import types
 from dataclasses import dataclass, replace
@@ -88,6 +89,7 @@ def without_solution(cell: Cell) -> Cell:
     return replace(cell, text=text)
 
 
+@functools.cache  # each task of each submission asks for it
 def code_of(cell: Cell, name: str) -> types.CodeType:
     """The cell compiled, without documentation strings, under a name that is no file's."""
     tree = ast.parse(cell.text)

@@ -22,6 +22,7 @@ from minires.course.inside.references import solutions
 from minires.course.marking import TaskResult, Tried, hidden_cases, verdict_of
 from minires.course.publish import public_tried
 from minires.course.sandbox import Answer, Outcome
+from minires.course.secret import find_secret
 from minires.exercises.verdict import Verdict
 
 __all__ = ["check", "require"]
@@ -56,8 +57,6 @@ def require(assignment: str, task: str, names: dict[str, Any], *, hidden: bool =
     found = _find(assignment)
     one = found.task(task)
     if hidden:
-        from minires.course.secret import find_secret
-
         tried = hidden_cases(found, one, find_secret().data, "nbgrader")
     else:
         tried = public_tried(found, one)

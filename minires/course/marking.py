@@ -245,7 +245,7 @@ def _error_text(error: dict[str, Any], tried: Tried) -> str:
 
 def _end(outcome: Outcome, tried: Tried) -> str:
     """Why the process ended, in a sentence; what is in brackets may come from what it sent."""
-    text = (
-        outcome.ended if tried.shows_own else re.sub(r" \(.*\)", "", outcome.ended, flags=re.DOTALL)
-    )
+    text = outcome.ended
+    if not tried.shows_own:
+        text = re.sub(r" \(.*\)", "", text, flags=re.DOTALL)
     return f"{text[:1].upper()}{text[1:]}."

@@ -117,7 +117,7 @@ def _faults_of_cases(assignment: Assignment, task: Task, hidden: bool) -> Iterat
 
 def _answer(predicted: Any) -> Answer:
     if isinstance(predicted, Failed):
-        return Answer(error={"type": getattr(predicted, "kind", ""), "message": ""})
+        return Answer(error={"type": predicted.kind, "message": ""})
     return Answer(value=predicted)
 
 

@@ -205,12 +205,12 @@ def test_one_name_in_two_forms_of_unicode_is_one_student(tmp_path: Path) -> None
 
 def test_a_zip_file_beside_no_code_is_opened_and_none_within_it(tmp_path: Path) -> None:
     a03 = find_assignment("a03")
-    inner = zipped({"work/a03.py": "x = 1", "more.zip": zipped({"a03.py": "y = 2"})})
+    inner = zipped({"mine/a03.py": "x = 1", "more.zip": zipped({"a03.py": "y = 2"})})
     files = {"anna/all.zip": inner, "ben/all.zip": zipped({"all.zip": inner})}
     for as_zip in (False, True):
         anna, ben = entries_in(place(tmp_path, files, as_zip))[0]
         found = submission_of(anna.files(), a03, "anna")
-        assert (found.name, found.cells[0][2]) == ("all.zip/work/a03.py", "x = 1")
+        assert (found.name, found.cells[0][2]) == ("all.zip/mine/a03.py", "x = 1")
         with pytest.raises(UsageError, match=r"ben has no \.py or \.ipynb; hand in a03"):
             submission_of(ben.files(), a03, "ben")
 
