@@ -93,7 +93,7 @@ class writable:
 
     def __init__(self, array: Array):
         self._array = array
-        self._device = using_device_of(array)
+        self._device = None if isinstance(array, np.ndarray) else using_device_of(array)
         self._opened: list[tuple[Array, Record]] = []
 
     def __enter__(self) -> Array:
@@ -108,8 +108,9 @@ class writable:
                     if record is not None and record.locked:
                         self._opened.append((held, record))
                         held.setflags(True)
-        self._device.__enter__()
-        if isinstance(array, np.ndarray) and not array.flags.writeable:
+        if self._device is not None:
+            self._device.__enter__()
+        elif not array.flags.writeable:
             self.__exit__(None, None, None)
             raise GraphError(
                 f"An array of shape {array.shape} cannot be changed in place: it is read-only, "
@@ -119,7 +120,8 @@ class writable:
         return array
 
     def __exit__(self, *error: Any) -> None:
-        self._device.__exit__(*error)
+        if self._device is not None:
+            self._device.__exit__(*error)
         if self._opened:
             with _lock:
                 for held, record in self._opened:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = [
+    "blas_is_held",
     "chunks",
     "get_num_threads",
     "map_chunks",
@@ -188,6 +189,11 @@ class one_blas_thread:
                 regime.lift_limit()
 
 
+def blas_is_held() -> bool:
+    """Whether this thread is inside :class:`one_blas_thread`."""
+    return _regime.here.depth > 0
+
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
@@ -315,23 +321,30 @@ def _share_out(work: Callable[[P], T], pieces: list[P], threads: int) -> list[T]
     return results
 
 
-def scratch(like: Array, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+def scratch(
+    like: Array,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    make: Callable[..., Any] = np.empty,
+) -> Array:
     """Memory to work in, on the device of ``like``; what it holds is left from before.
+
+    At first it is what ``make`` makes: zeros that nobody writes to stay zeros.
 
     It belongs to the calling thread and to the piece of work that it is in, and the next piece that
     asks for the same name gets the same memory: so fresh memory, which costs more than the
     arithmetic on it, is asked for once.  Never a result.  Each thread keeps up to 32 MB for each
     name, dtype and depth of nesting.
     """
-    xp = array_module(like)
     size = math.prod(shape)
-    if xp is not np or size * dtype.itemsize > 8 * CHUNK_BYTES:
-        return xp.empty(shape, dtype)
-    kept = _regime.here.scratch
-    key = _regime.here.nesting, name, dtype
-    memory = kept.get(key)
+    if not isinstance(like, np.ndarray) or size * dtype.itemsize > 8 * CHUNK_BYTES:
+        return array_module(like).empty(shape, dtype)
+    here = _regime.here
+    key = here.nesting, name, dtype
+    memory = here.scratch.get(key)
     if memory is None or memory.size < size:
-        memory = kept[key] = np.empty(size, dtype)
+        memory = here.scratch[key] = make(size, dtype)
     return memory[:size].reshape(shape)
 
 

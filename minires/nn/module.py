@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from minires.device import (
     using_device_of,
 )
 from minires.errors import DTypeError, MiniresError, ShapeError, StateError
+from minires.kernels.parallel import blas_is_held, one_blas_thread
 from minires.nn.hooks import BackwardHooks, Hooked
 
 __all__ = ["LoadResult", "Module", "Parameter"]
@@ -85,6 +86,12 @@ class Module(Hooked):
         raise NotImplementedError(f"{type(self).__name__} must define forward().")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if blas_is_held():
+            return self._call(inputs, options)
+        with one_blas_thread():  # once around the whole network, not around each of its products
+            return self._call(inputs, options)
+
+    def _call(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         try:
             for pre_hook in list(self._forward_pre_hooks.values()):
                 changed = pre_hook(self, inputs)
@@ -151,9 +158,8 @@ class Module(Hooked):
         if table == "_parameters":
             self._refuse_over_method(name, value)
         self.__dict__[table][name] = value
-        self.__dict__.pop(name, None)
-        if hasattr(type(self), name):  # in place of a part of the class: branch, skip_scale
-            self.__dict__[name] = value
+        # Here it is found, in place of a part of the class too: branch, skip_scale.
+        self.__dict__[name] = value
 
     def _refuse_over_method(self, name: str, value: Any) -> None:
         """A list under the name of a method (branch) could not be called in its place."""
@@ -167,12 +173,9 @@ class Module(Hooked):
                 "nn.ReLU()."
             )
 
-    def __getattr__(self, name: str) -> Any:  # only called when the ordinary look-up fails
-        for table in ("_parameters", "_modules", "_buffers"):
-            found = self.__dict__.get(table, {})
-            if name in found:
-                return found[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if TYPE_CHECKING:  # what is registered under its name
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __delattr__(self, name: str) -> None:
         for table in (self._parameters, self._modules, self._buffers):
