@@ -132,7 +132,7 @@ def copied(x: Array) -> Array:
     array([0, 1, 2])
     """
     with using_device_of(x):
-        return x.copy()
+        return x.copy(order="K")
 
 
 def zeros_like(x: Array) -> Array:

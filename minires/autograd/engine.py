@@ -43,7 +43,7 @@ class Copy(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any) -> Any:
-        return x.copy()
+        return x.copy("K")
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:

@@ -28,11 +28,11 @@ class BatchNorm(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
-        mean, var = kernels.batch_norm_stats(x)
+        out, mean, var = kernels.batch_norm_train(x, weight, bias, eps=eps)
         ctx.save(x=x, weight=weight)
         ctx.save_constant(eps=eps)
         ctx.save_cache(mean=mean, var=var)
-        return kernels.batch_norm(x, mean, var, weight, bias, eps=eps), mean, var
+        return out, mean, var
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:

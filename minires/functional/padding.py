@@ -9,10 +9,11 @@ import numpy as np
 
 from minires.autograd.function import Function
 from minires.autograd.tensor import raw
-from minires.device import array_like, array_module
+from minires.device import array_like
 from minires.errors import ShapeError, UsageError, describe
 from minires.functional.indexing import GetItem
 from minires.kernels.checks import check_arrays, number
+from minires.kernels.layout import empty_beside
 
 __all__ = ["pad"]
 
@@ -25,7 +26,8 @@ class Pad(Function):
         inside = tuple(slice(a, a + n) for (a, _), n in zip(widths, x.shape, strict=True))
         ctx.save_constant(inside=inside)
         shape = tuple(a + n + b for (a, b), n in zip(widths, x.shape, strict=True))
-        out = array_module(x).full(shape, value, dtype=x.dtype)
+        out = empty_beside(x, shape, x.dtype)
+        out.fill(value)
         out[inside] = x
         return out
 

@@ -58,6 +58,9 @@ adaptive_avg_pool2d_grad_input = dispatch(
 batch_norm_stats = dispatch(
     reference.batch_norm_stats, norm.batch_norm_stats, cuda=cuda_norm.batch_norm_stats
 )
+batch_norm_train = dispatch(
+    reference.batch_norm_train, norm.batch_norm_train, cuda=cuda_norm.batch_norm_train
+)
 batch_norm = dispatch(reference.batch_norm, norm.batch_norm, cuda=cuda_norm.batch_norm)
 batch_norm_grad = dispatch(
     reference.batch_norm_grad, norm.batch_norm_grad, cuda=cuda_norm.batch_norm_grad
@@ -85,6 +88,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_grad",
     "batch_norm_stats",
+    "batch_norm_train",
     "conv2d",
     "conv2d_grad_input",
     "conv2d_grad_weight",

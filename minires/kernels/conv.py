@@ -14,19 +14,31 @@ Each says here where its taps read from; how the numbers are multiplied is
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 from minires.device import Array, array_module
 from minires.kernels.checks import check_floating, check_grad_out
 from minires.kernels.geometry import Pair, check_conv2d, pair
+from minires.kernels.layout import empty_beside, empty_images_last
 from minires.kernels.parallel import map_pieces
-from minires.kernels.pieces import Piece, cut, filters_in_groups, in_groups, once_a_share
+from minires.kernels.pieces import (
+    Piece,
+    cut,
+    filters_in_groups,
+    in_groups,
+    in_one_chunk,
+    once_a_share,
+)
 from minires.kernels.shifted import (
     Reading,
     correlate,
+    correlate_both,
     correlate_with,
+    images_together,
     matrices,
+    to_move,
     turned_matrices,
     working_set,
 )
@@ -78,22 +90,27 @@ def conv2d(
     """
     size = check_conv2d(x, weight, bias, stride, padding, dilation, groups)
     how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
-    N = len(x)
-    C_out = weight.shape[0]
-    out = array_module(x).empty((N, C_out, *size), dtype=array_module(x).result_type(x, weight))
+    shape = (len(x), len(weight), *size)
+    xp = array_module(x)
+    dtype = xp.result_type(x, weight)
     reading = _forward(weight.shape[2:], how)
     filters = filters_in_groups(weight, groups)
     weights = once_a_share(lambda share: matrices(filters[:, share]))
+    bytes_each = dtype.itemsize * working_set(x.shape[1], len(weight), reading, *size)
+    products = math.prod(shape) * weight[0].size
+    pieces = cut(len(x), bytes_each, products, len(weight) // groups)
+    last = in_one_chunk(pieces) and images_together(
+        to_move(x), len(reading.rows) * groups, weight.size
+    )
+    out = empty_images_last(shape, dtype) if last else xp.empty(shape, dtype)
 
     def work(piece: Piece) -> None:
         part = piece.of_channels(out, groups)
-        share = piece.share(C_out // groups)
+        share = piece.share(len(weight) // groups)
         correlate(in_groups(x[piece.images], groups), weights(share), reading, part)
         if bias is not None:
-            part += bias.reshape(groups, C_out // groups, 1, 1)[:, share]
+            part += bias.reshape(groups, -1, 1, 1)[:, share]
 
-    bytes_each = out.itemsize * working_set(x.shape[1], C_out, reading, *size)
-    pieces = cut(N, bytes_each, out.size * weight[0].size, C_out // groups)
     map_pieces(work, pieces, blas=True)
     return out
 
@@ -175,10 +192,31 @@ def conv2d_grad_weight(
     )
     how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
     check_grad_out("conv2d_grad_weight", grad_out, (x.shape[0], weight_shape[0], *size))
-    by_weight = _ByWeight(grad_out, x, weight_shape, how)
-    products = grad_out.size * math.prod(weight_shape[1:])
-    pieces = cut(len(x), by_weight.bytes_each, products, weight_shape[0] // groups)
-    return by_weight.total(pieces, map_pieces(by_weight.work, pieces, blas=True))
+    C_out, C_group, KH, KW = weight_shape
+    reading = _forward((KH, KW), how)
+    xp = array_module(x)
+    dtype = xp.result_type(grad_out, x)
+
+    def work(piece: Piece) -> Array:
+        g = piece.of_channels(grad_out, groups)
+        return correlate_with(g, in_groups(x[piece.images], groups), reading)
+
+    bytes_each = dtype.itemsize * working_set(x.shape[1], C_out, reading, *size)
+    products = grad_out.size * C_group * KH * KW
+    pieces = cut(len(x), bytes_each, products, C_out // groups)
+    found = map_pieces(work, pieces, blas=True)
+    grad_weight = xp.zeros(weight_shape, dtype)
+    by_group = filters_in_groups(grad_weight, groups)
+    shares = pieces[0].shares if pieces else 0
+
+    def finish(number: int) -> None:
+        # (KH, G, KW*C, M) -> (G, M, C, KH, KW)
+        total = _sum_in_order(found[number::shares])
+        total = total.reshape(KH, groups, KW, C_group, total.shape[3]).transpose(1, 4, 3, 0, 2)
+        by_group[:, pieces[number].share(C_out // groups)] = total
+
+    map_pieces(finish, list(range(shares)))
+    return grad_weight
 
 
 def conv2d_grads(
@@ -193,9 +231,9 @@ def conv2d_grads(
 ) -> tuple[Array, Array]:
     """Both gradients, ``conv2d_grad_input`` and ``conv2d_grad_weight``, in one pass over the batch.
 
-    Each chunk of grad_out is used for both while it is in the cache, and the threads change hands
-    once instead of twice.  The numbers are those of the two maps, up to the order of the sums over
-    chunks.
+    Each chunk of grad_out is unfolded once, and both are products with the same buffers; the
+    threads change hands once instead of twice.  The numbers are those of the two maps, up to
+    rounding.
 
     Args:
         grad_out: (N, C_out, OH, OW).
@@ -219,16 +257,34 @@ def conv2d_grads(
     check_grad_out("conv2d_grad_input", grad_out, (x.shape[0], weight.shape[0], *size))
     check_floating("conv2d_grad_weight", x=x)
     by_input = _ByInput(grad_out, weight, x.shape, how)
-    by_weight = _ByWeight(grad_out, x, weight.shape, how)
+    products = 2 * grad_out.size * weight[0].size
+    pieces = cut(len(x), by_input.bytes_each, products, weight.shape[1])
+    found = map_pieces(partial(by_input.work_on_both, x), pieces, blas=True)
+    grad_weight = array_module(x).zeros(weight.shape, array_module(x).result_type(grad_out, x))
+    by_group = filters_in_groups(grad_weight, groups)
+    shares = pieces[0].shares if pieces else 0
 
-    def work(piece: Piece) -> Array:
-        by_input.work(piece)
-        return by_weight.work(piece)
+    def finish(number: int) -> None:
+        mine = by_group[:, :, pieces[number].share(weight.shape[1])]
+        by_part = zip(*found[number::shares], strict=True)  # of each part, from every chunk
+        for part, of_part in zip(by_input.parts, by_part, strict=True):
+            # (KH, G, KW*M, C) -> (G, M, C, KH, KW), of the kernel rows and columns of this part
+            total = _sum_in_order(of_part)
+            KH, KW, C = len(part.reading.rows), len(part.reading.columns), total.shape[3]
+            total = total.reshape(KH, groups, KW, weight.shape[0] // groups, C)
+            mine[:, :, :, part.taps[0], part.taps[1]] = total.transpose(1, 3, 4, 0, 2)
 
-    bytes_each = max(by_input.bytes_each, by_weight.bytes_each)
-    channels = min(weight.shape[1], len(weight) // groups)
-    pieces = cut(len(x), bytes_each, 2 * grad_out.size * weight[0].size, channels)
-    return by_input.grad_x, by_weight.total(pieces, map_pieces(work, pieces, blas=True))
+    map_pieces(finish, list(range(shares)))
+    return by_input.grad_x, grad_weight
+
+
+class _Part(NamedTuple):
+    """The pixels of one remainder of rows and columns, and what they need of the kernel."""
+
+    pixels: tuple[slice, slice]
+    taps: tuple[slice, slice]
+    weights: Callable[[slice], Array]  # of a share of the channels
+    reading: Reading  # of grad_out
 
 
 class _ByInput:
@@ -237,27 +293,31 @@ class _ByInput:
     Pixel h = S*q + a - P belongs to remainder a.  Output oh reads it with kernel row kh if
     oh*S + kh*D = h + P, so only kernel rows with kh*D = a modulo S do, each from oh =
     q + (a - kh*D)/S: a convolution of grad_out with stride 1, of those rows of the kernel.
+
+    The gradient by the weight can be had from the same numbers.  A tap of the kernel belongs to one
+    remainder, and its gradient is the sum over the pixels of x * what it reads of grad_out.
     """
 
     def __init__(self, grad_out: Array, weight: Array, x_shape: tuple[int, ...], how: _Setting):
         xp = array_module(grad_out)
         self.grad_out, self.groups = grad_out, how.groups
-        self.grad_x = xp.empty(x_shape, dtype=xp.result_type(grad_out, weight))
+        self.grad_x = empty_beside(grad_out, x_shape, xp.result_type(grad_out, weight))
         filters = filters_in_groups(weight, how.groups)
         rows = _remainders(weight.shape[2], x_shape[2], how, axis=0)
         columns = _remainders(weight.shape[3], x_shape[3], how, axis=1)
         self.parts = [
-            (
+            _Part(
+                (r.pixels, c.pixels),
+                (r.taps, c.taps),
                 once_a_share(partial(_turned, filters, r.taps, c.taps)),
                 Reading(r.offsets, c.offsets, 1, 1),
-                (r.pixels, c.pixels),
             )
             for r in rows
             for c in columns
         ]
         sizes = (
-            working_set(weight.shape[0], x_shape[1], reading, *_size(pixels, x_shape))
-            for _, reading, pixels in self.parts
+            working_set(weight.shape[0], x_shape[1], part.reading, *_size(part.pixels, x_shape))
+            for part in self.parts
         )
         self.bytes_each = self.grad_x.itemsize * max(sizes, default=0)
 
@@ -265,46 +325,28 @@ class _ByInput:
         g = in_groups(self.grad_out[piece.images], self.groups)
         grad_x = piece.of_channels(self.grad_x, self.groups)
         share = piece.share(self.grad_x.shape[1] // self.groups)
-        for weights, reading, (rows, columns) in self.parts:
-            correlate(g, weights(share), reading, grad_x[..., rows, columns])
+        for part in self.parts:
+            correlate(g, part.weights(share), part.reading, grad_x[(..., *part.pixels)])
+
+    def work_on_both(self, x: Array, piece: Piece) -> list[Array]:
+        """The same, and for each part the gradient by its share of the weight."""
+        g = in_groups(self.grad_out[piece.images], self.groups)
+        grad_x, x = (piece.of_channels(array, self.groups) for array in (self.grad_x, x))
+        share = piece.share(self.grad_x.shape[1] // self.groups)
+        return [
+            correlate_both(
+                g, p.weights(share), p.reading, grad_x[(..., *p.pixels)], x[(..., *p.pixels)]
+            )
+            for p in self.parts
+        ]
 
 
-class _ByWeight:
-    """The gradient by the weight, a chunk at a time, and the sum over the chunks."""
-
-    def __init__(self, grad_out: Array, x: Array, weight_shape: tuple[int, ...], how: _Setting):
-        self.xp = array_module(x)
-        self.grad_out, self.x = grad_out, x
-        self.weight_shape, self.groups = weight_shape, how.groups
-        self.reading = _forward((weight_shape[2], weight_shape[3]), how)
-        self.dtype = self.xp.result_type(grad_out, x)
-        self.bytes_each = self.dtype.itemsize * working_set(
-            x.shape[1], weight_shape[0], self.reading, *grad_out.shape[2:]
-        )
-
-    def work(self, piece: Piece) -> Array:
-        g = piece.of_channels(self.grad_out, self.groups)
-        return correlate_with(g, in_groups(self.x[piece.images], self.groups), self.reading)
-
-    def total(self, pieces: list[Piece], found: list[Array]) -> Array:
-        """The sum over the chunks, in their order: the same bits on any number of threads."""
-        C_out, C_group, _, KW = self.weight_shape
-        if not pieces:
-            return self.xp.zeros(self.weight_shape, dtype=self.dtype)
-        grad_weight = self.xp.empty(self.weight_shape, dtype=self.dtype)
-        by_group = filters_in_groups(grad_weight, self.groups)
-        shares = pieces[0].shares
-
-        def finish(number: int) -> None:
-            total, *others = found[number::shares]  # of this share, from each chunk of images
-            for part in others:
-                total += part
-            # (KH, G, C_out/G, KW*C/G) -> (G, C_out/G, C/G, KH, KW)
-            total = total.reshape(*total.shape[:3], KW, C_group).transpose(1, 2, 4, 0, 3)
-            by_group[:, pieces[number].share(C_out // self.groups)] = total
-
-        map_pieces(finish, list(range(shares)))
-        return grad_weight
+def _sum_in_order(parts: Iterable[Array]) -> Array:
+    """The sum over the chunks, in their order: the same bits on any number of threads."""
+    total, *others = parts
+    for part in others:
+        total += part
+    return total
 
 
 def _turned(filters: Array, rows: slice, columns: slice, share: slice) -> Array:

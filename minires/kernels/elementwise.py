@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from minires.device import Array, array_module
+from minires.kernels import parallel
+from minires.kernels.layout import images_first, lies_images_last
 from minires.kernels.parallel import map_chunks, scratch
 
 __all__ = ["add_relu", "elementwise", "relu", "relu_grad_input"]
 
+FEW_BYTES = 1 << 12
 # Arrays of fewer numbers fit a chunk anyway, and are not looked at any closer.
 MANY_NUMBERS = 1 << 17
 
@@ -90,12 +93,13 @@ def relu_grad_input(grad_out: Array, out: Array) -> Array:
 
 
 def _max_with_0(x: Array, out: Array | None = None) -> Array:
-    maximum = array_module(x).maximum
-    if out is None:
-        return maximum(x, 0)
-    zeros = scratch(out, "zeros", out.shape, out.dtype)  # twice as fast as with the number 0
-    zeros[...] = 0
-    return maximum(x, zeros, out=out)
+    if not isinstance(x, np.ndarray) or not FEW_BYTES < x.nbytes <= parallel.CHUNK_BYTES:
+        return array_module(x).maximum(x, 0, out=out)
+    # An array of zeros, which lies as x does, is three times as fast as the number 0.
+    zeros = scratch(x, "zeros", (x.size,), x.dtype, make=np.zeros)
+    if lies_images_last(x):
+        zeros = images_first(zeros.reshape(*x.shape[1:], len(x)))
+    return np.maximum(x, zeros.reshape(x.shape), out=out)
 
 
 def _sum_or_0(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -108,7 +112,10 @@ def _sum_or_0(a: Array, b: Array, out: Array | None = None) -> Array:
 
 def _masked(grad_out: Array, out_of_relu: Array, out: Array | None = None) -> Array:
     if out is None:
-        return grad_out * (out_of_relu != 0)
+        kept = out_of_relu != 0
+        if not lies_images_last(out_of_relu):
+            return grad_out * kept
+        return np.multiply(grad_out, kept, out=np.empty_like(out_of_relu, grad_out.dtype))
     xp = array_module(out)
     mask = scratch(out, "mask", out.shape, np.dtype(bool))
     xp.not_equal(out_of_relu, 0, out=mask)

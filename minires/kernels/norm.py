@@ -15,15 +15,17 @@ the accuracy of their dtype, without a pass in float64.
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minires.device import Array, array_module
 from minires.kernels.checks import check_batch_norm, check_grad_out
-from minires.kernels.parallel import map_chunks, scratch
+from minires.kernels.layout import empty_beside, lies_images_last, side_by_side
+from minires.kernels.parallel import chunks, map_chunks, map_pieces, scratch
 
-__all__ = ["batch_norm", "batch_norm_grad", "batch_norm_stats"]
+__all__ = ["batch_norm", "batch_norm_grad", "batch_norm_stats", "batch_norm_train"]
 
 
 def batch_norm_stats(x: Array) -> tuple[Array, Array]:
@@ -44,19 +46,14 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
         zeros = array_module(x).zeros(x.shape[1], dtype=x.dtype)
         return zeros, zeros.copy()
     C = x.shape[1]
-    rows = _laid_out(x)
-    L = rows[0].size // C
+    rows = _laid_out(x, lies_images_last(x))
 
     def moments(piece: slice) -> tuple[int, Array, Array]:
-        part = rows[piece]
-        count = part.shape[0] * L
-        mean = (_channel_sum(part, C) / count).astype(x.dtype)
-        deviation = _deviation(part, _beside(mean, part), x.dtype)
-        rest = _channel_sum(deviation, C) / count  # 0, but for what rounding took from the mean
-        squares = _channel_dot(deviation, deviation, C) - count * rest * rest
-        return count, mean + rest, squares.clip(min=0)  # rounding could leave -0.0000001
+        deviation = scratch(rows, "deviation", rows[piece].shape, x.dtype)
+        count, mean, rest, squares = _moments(rows[piece], C, deviation)
+        return count, mean + rest, squares
 
-    parts = map_chunks(moments, len(rows), 2 * rows.itemsize * C * L, blas=True)
+    parts = map_chunks(moments, len(rows), _stats_bytes(rows), blas=True)
     count, origin, squares = parts[0]
     mean = 0.0  # counted from origin: small numbers, which lose nothing when they are added
     for count_b, mean_b, squares_b in parts[1:]:
@@ -66,6 +63,51 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
         squares = squares + squares_b + delta * delta * (count * count_b / total)
         count = total
     return (origin + mean).astype(x.dtype), (squares / count).astype(x.dtype)
+
+
+def batch_norm_train(
+    x: Array, weight: Array | None = None, bias: Array | None = None, *, eps: float = 1e-5
+) -> tuple[Array, Array, Array]:
+    """:func:`batch_norm` with the statistics of the batch, and these.
+
+    Where the batch is one chunk, x - mean is computed once for both.
+
+    Args:
+        x: (N, C) or (N, C, ...).
+        weight, bias: (C,) or None.
+        eps: added to the variance.
+
+    Returns:
+        out like x, mean (C,) and var (C,).
+
+    Raises:
+        ShapeError, DTypeError: as batch_norm does.
+
+    >>> import numpy as np
+    >>> batch_norm_train(np.array([[1.0], [3.0]]), eps=0.0)
+    (array([[-1.],
+           [ 1.]]), array([2.]), array([1.]))
+    """
+    check_batch_norm(x, operation="batch_norm_train", weight=weight, bias=bias)
+    last = lies_images_last(x)
+    rows = _laid_out(x, last)
+    if len(chunks(len(rows), _stats_bytes(rows))) != 1 or not x.size:
+        mean, var = batch_norm_stats(x)
+        return batch_norm(x, mean, var, weight, bias, eps=eps), mean, var
+    out = empty_beside(x, x.shape, _widest(x, weight, bias))
+    into = _laid_out(out, last)
+
+    def work(whole: slice) -> tuple[Array, Array]:
+        count, mean, rest, squares = _moments(rows, x.shape[1], into)
+        var = (squares / count).astype(x.dtype)
+        scale = _scale(var, weight, eps)
+        shift = -rest * scale if bias is None else bias - rest * scale
+        np.multiply(into, _beside(scale, rows), out=into)
+        np.add(into, _beside(shift.astype(out.dtype), rows), out=into)
+        return (mean + rest).astype(x.dtype), var
+
+    [(mean, var)] = map_pieces(work, [slice(None)], blas=True)
+    return out, mean, var
 
 
 def batch_norm(
@@ -104,9 +146,11 @@ def batch_norm(
     """
     check_batch_norm(x, mean=mean, var=var, weight=weight, bias=bias)
     xp = array_module(x)
-    rows = _laid_out(x)
+    last = lies_images_last(x)
+    rows = _laid_out(x, last)
     scale = _scale(var, weight, eps)
-    out = xp.empty(rows.shape, dtype=_widest(x, mean, scale, bias))
+    out = empty_beside(x, x.shape, _widest(x, mean, scale, bias))
+    into = _laid_out(out, last)
     if not training:  # scale*x + shift; in training mean may be far from 0, and would cancel here
         mean, bias = None, -mean * scale if bias is None else bias - mean * scale
     scale, mean, bias = (v if v is None else _beside(v, rows) for v in (scale, mean, bias))
@@ -114,13 +158,13 @@ def batch_norm(
     def work(piece: slice) -> None:
         part = rows[piece]
         if mean is not None:
-            part = xp.subtract(part, mean, out=out[piece])
-        part = xp.multiply(part, scale, out=out[piece])
+            part = xp.subtract(part, mean, out=into[piece])
+        part = xp.multiply(part, scale, out=into[piece])
         if bias is not None:
             part += bias
 
-    map_chunks(work, len(rows), 2 * out.itemsize * math.prod(x.shape[1:]))
-    return out.reshape(x.shape)
+    map_chunks(work, len(rows), 2 * into[:1].nbytes)
+    return out
 
 
 def batch_norm_grad(
@@ -172,56 +216,83 @@ def batch_norm_grad(
     if not x.size:
         zeros = xp.zeros(C, dtype=dtype)
         return xp.zeros(x.shape, dtype=dtype), zeros, zeros.copy()
-    rows, grads = _laid_out(x), _laid_out(grad_out)
+    last = lies_images_last(x)
+    rows, grads = _laid_out(x, last), _laid_out(grad_out, last)
     m = x.size // C
-    mean = _beside(mean, rows)
+    mean_beside = _beside(mean.astype(dtype, copy=False), rows)
+    grad_x = empty_beside(x, x.shape, dtype)
+    into = _laid_out(grad_x, last)
 
-    def sums(piece: slice) -> tuple[Array, Array]:
-        deviation = _deviation(rows[piece], mean, dtype)
-        return _channel_sum(grads[piece], C), _channel_dot(deviation, grads[piece], C)
+    def sums(piece: slice) -> tuple[Array, Array, Array]:
+        deviation = scratch(rows, "deviation", rows[piece].shape, dtype)
+        xp.subtract(rows[piece], mean_beside, out=deviation)
+        g = grads[piece]
+        return _channel_sum(g, C), _channel_dot(deviation, g, C), deviation
 
-    bytes_each = 4 * dtype.itemsize * rows[0].size
-    parts = map_chunks(sums, len(rows), bytes_each, blas=True)
-    grad_bias, grad_weight = parts[0]
-    for part_bias, part_weight in parts[1:]:
-        grad_bias = grad_bias + part_bias
-        grad_weight = grad_weight + part_weight
-    grad_bias = grad_bias.astype(dtype)
-    grad_weight = grad_weight.astype(dtype) * inverse_std
+    def finish(parts: list[tuple[Array, Array, Array]]) -> _Constants:
+        grad_bias, grad_weight, _ = parts[0]
+        for part_bias, part_weight, _ in parts[1:]:
+            grad_bias = grad_bias + part_bias
+            grad_weight = grad_weight + part_weight
+        grad_bias = grad_bias.astype(dtype)
+        grad_weight = grad_weight.astype(dtype) * inverse_std
+        # scale * (g - grad_bias/m - (x - mean)*inverse_std*grad_weight/m)
+        #     = scale*g + ((x - mean)*slope + shift)
+        slope = _beside(-scale * (inverse_std * grad_weight / m), rows)
+        shift = _beside(-scale * (grad_bias / m), rows)
+        return _Constants(grad_weight, grad_bias, _beside(scale, rows), slope, shift)
 
-    # scale * (g - grad_bias/m - (x - mean)*inverse_std*grad_weight/m)
-    #     = scale*g + ((x - mean)*slope + shift)
-    slope = _beside(-scale * (inverse_std * grad_weight / m), rows)
-    shift = _beside(-scale * (grad_bias / m), rows)
-    scale = _beside(scale, rows)
-    grad_x = xp.empty(rows.shape, dtype=dtype)
-
-    def work(piece: slice) -> None:
-        part = grad_x[piece]
-        xp.multiply(grads[piece], scale, out=part)
+    def send_back(piece: slice, found: _Constants, deviation: Array | None = None) -> None:
+        part = into[piece]
+        xp.multiply(grads[piece], found.scale, out=part)
         if training:
-            through_statistics = scratch(part, "statistics", part.shape, dtype)
-            xp.subtract(rows[piece], mean, out=through_statistics)
-            through_statistics *= slope
-            through_statistics += shift
-            part += through_statistics
+            if deviation is None:
+                deviation = scratch(part, "deviation", part.shape, dtype)
+                xp.subtract(rows[piece], mean_beside, out=deviation)
+            deviation *= found.slope
+            deviation += found.shift
+            part += deviation
 
-    map_chunks(work, len(rows), bytes_each)
-    return grad_x.reshape(x.shape), grad_weight, grad_bias
+    def all_at_once(piece: slice) -> _Constants:
+        part = sums(piece)
+        found = finish([part])
+        send_back(piece, found, part[2])
+        return found
+
+    pieces = chunks(len(rows), 4 * dtype.itemsize * (rows.size // len(rows)))
+    if len(pieces) == 1:
+        (found,) = map_pieces(all_at_once, pieces, blas=True)
+    else:
+        found = finish(map_pieces(sums, pieces, blas=True))
+        map_pieces(partial(send_back, found=found), pieces)
+    return grad_x, found.grad_weight, found.grad_bias
+
+
+class _Constants(NamedTuple):
+    """The sums (C,), and what the rows are multiplied by and shifted by on the way back."""
+
+    grad_weight: Array
+    grad_bias: Array
+    scale: Array
+    slope: Array
+    shift: Array
 
 
 # NumPy's inner loop runs over the last axis.  Where images are large that is a plane, beside one
 # number of its channel; where they are small it is a whole image, beside per-channel numbers that
-# are repeated for every place of the plane and stay in the cache.
+# are repeated for every place of the plane and stay in the cache.  Images last, a channel of the
+# whole batch is one run, and counts as the plane of a single image.
 
 LARGE_IMAGE = 1 << 15  # numbers; measured
 LONG_PLANE = 32  # places from which a scalar product for every plane pays; measured
 
 
-def _laid_out(x: Array) -> Array:
-    """(N, C, ...) as (N, C*L), or as (N, C, L) where images are large."""
+def _laid_out(x: Array, last: bool) -> Array:
+    """(N, C, ...) as (N, C*L), or as (N, C, L) where images are large; images last (1, C, L*N)."""
     N, C = x.shape[:2]
     L = math.prod(x.shape[2:])
+    if last:
+        return side_by_side(x).reshape(1, C, L * N)
     return x.reshape(N, C, L) if C * L > LARGE_IMAGE else x.reshape(N, C * L)
 
 
@@ -232,35 +303,70 @@ def _beside(per_channel: Array, rows: Array) -> Array:
     return array_module(rows).repeat(per_channel, rows.shape[1] // max(1, len(per_channel)))
 
 
-def _deviation(part: Array, mean: Array, dtype: Any) -> Array:
-    """part - mean, which lies beside it, in memory of this thread."""
-    deviation = scratch(part, "deviation", part.shape, dtype)
-    array_module(part).subtract(part, mean, out=deviation)
-    return deviation
+def _stats_bytes(rows: Array) -> int:
+    """Bytes that the statistics of one image work on."""
+    return 2 * int(rows.nbytes) // max(1, len(rows))
+
+
+def _moments(part: Array, C: int, deviation: Array) -> tuple[int, Array, Array, Array]:
+    """count, mean, rest, squares: of each channel of a chunk, whose mean is mean + rest.
+
+    ``deviation`` receives part - mean, and ``squares`` is the sum of the squared deviations.
+    """
+    xp = array_module(part)
+    count = part.size // C
+    mean = (_channel_sum(part, C) / count).astype(part.dtype)
+    xp.subtract(part, _beside(mean, part), out=deviation)
+    rest = _channel_sum(deviation, C) / count  # 0, but for what rounding took from the mean
+    squares = _channel_dot(deviation, deviation, C) - count * rest * rest
+    return count, mean, rest, xp.maximum(squares, 0)  # rounding could leave -0.0000001
 
 
 def _channel_sum(part: Array, C: int) -> Array:
     """Over images and plane, (C,): one way round or the other a product with ones, for BLAS."""
-    part = part.astype(np.promote_types(part.dtype, np.float32), copy=False)  # float16 overflows
-    ones = array_module(part).ones
-    n, L = len(part), part[0].size // C
+    part = _wide(part)
+    n, L = len(part), part.size // (len(part) * C)
     if part.ndim == 3:
-        by_plane = part.reshape(n * C, L) @ ones(L, part.dtype)
-        return by_plane.reshape(n, C).sum(axis=0, dtype=np.float64)
-    by_place = ones(n, part.dtype) @ part
+        by_plane = part.reshape(n * C, L) @ _ones(part, L)
+        return _over_images(by_plane.reshape(n, C))
+    by_place = _ones(part, n) @ part
     return by_place.reshape(C, L).sum(axis=1, dtype=np.float64)
 
 
 def _channel_dot(a: Array, b: Array, C: int) -> Array:
-    """sum a*b over images and plane, (C,); ``a`` may be overwritten."""
-    a = a.astype(np.promote_types(a.dtype, np.float32), copy=False)
-    L = a[0].size // C
+    """sum a*b over images and plane, (C,)."""
+    a = _wide(a)
+    n, L = len(a), a.size // (len(a) * C)
     if L >= LONG_PLANE:
-        a, b = (each.reshape(len(each), C, L) for each in (a, b))
+        a, b = (each.reshape(n, C, L) for each in (a, b))
         by_plane = np.vecdot(a, b) if isinstance(a, np.ndarray) else (a * b).sum(axis=2)
-        return by_plane.sum(axis=0, dtype=np.float64)
-    a *= b
-    return _channel_sum(a, C)
+        return _over_images(by_plane)
+    product = scratch(a, "product", a.shape, a.dtype)
+    array_module(a).multiply(a, b, out=product)
+    return _channel_sum(product, C)
+
+
+def _over_images(by_image: Array) -> Array:
+    """(n, C) summed up in float64, (C,)."""
+    if len(by_image) == 1:
+        return by_image[0].astype(np.float64)
+    return by_image.sum(axis=0, dtype=np.float64)
+
+
+def _wide(part: Array) -> Array:
+    """In float32 at least: the sums of float16 would overflow."""
+    return part if part.itemsize > 2 else part.astype(np.float32)
+
+
+def _ones(like: Array, length: int) -> Array:
+    if isinstance(like, np.ndarray):
+        return _numpy_ones(length, like.dtype)
+    return array_module(like).ones(length, like.dtype)
+
+
+@lru_cache(maxsize=32)
+def _numpy_ones(length: int, dtype: Any) -> np.ndarray:
+    return np.ones(length, dtype)
 
 
 def _scale(var: Array, weight: Array | None, eps: float) -> Array:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from minires.device import Array
 from minires.kernels.parallel import chunks
 
-__all__ = ["Piece", "cut", "filters_in_groups", "in_groups", "once_a_share"]
+__all__ = ["Piece", "cut", "filters_in_groups", "in_groups", "in_one_chunk", "once_a_share"]
 
 
 def in_groups(x: Array, groups: int) -> Array:
@@ -64,6 +64,11 @@ def cut(count: int, bytes_each: int, products: int, channels: int) -> list[Piece
     wanted = min(ENOUGH_PIECES // len(images), by_work, channels // FEWEST_CHANNELS)
     shares = max(1, wanted)
     return [Piece(chunk, number, shares) for chunk in images for number in range(shares)]
+
+
+def in_one_chunk(pieces: list[Piece]) -> bool:
+    """Whether every piece has all the images."""
+    return len(pieces) > 0 and len(pieces) == pieces[0].shares
 
 
 def once_a_share(make: Callable[[slice], Array]) -> Callable[[slice], Array]:

@@ -41,6 +41,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_grad",
     "batch_norm_stats",
+    "batch_norm_train",
     "conv2d",
     "conv2d_grad_input",
     "conv2d_grad_weight",
@@ -227,6 +228,20 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
             mean[c] = x[:, c].mean()
             var[c] = ((x[:, c] - mean[c]) ** 2).mean()
     return mean, var
+
+
+def batch_norm_train(
+    x: Array, weight: Array | None = None, bias: Array | None = None, *, eps: float = 1e-5
+) -> tuple[Array, Array, Array]:
+    """:func:`batch_norm` with the statistics of the batch, and these: out, mean, var.
+
+    >>> batch_norm_train(np.array([[1.0], [3.0]]), eps=0.0)[0]
+    array([[-1.],
+           [ 1.]])
+    """
+    check_batch_norm(x, operation="batch_norm_train", weight=weight, bias=bias)
+    mean, var = batch_norm_stats(x)
+    return batch_norm(x, mean, var, weight, bias, eps=eps), mean, var
 
 
 def batch_norm(

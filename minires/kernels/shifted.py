@@ -41,7 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minires.device import Array, array_module
 from minires.kernels.parallel import scratch
@@ -49,9 +49,11 @@ from minires.kernels.parallel import scratch
 __all__ = [
     "Reading",
     "correlate",
+    "correlate_both",
     "correlate_with",
     "images_together",
     "matrices",
+    "to_move",
     "turned_matrices",
     "working_set",
 ]
@@ -68,13 +70,15 @@ class Reading(NamedTuple):
     row_step: int
     column_step: int
 
+    @property
+    def taps(self) -> int:
+        """How many."""
+        return len(self.rows) * len(self.columns)
 
-class _Block(NamedTuple):
-    """A buffer of unfolded rows, and the kernel rows that use it."""
-
-    first: int  # the row of x that its row 0 holds
-    height: int  # rows
-    uses: list[tuple[int, int]]  # kernel row, and the row of the buffer where its block begins
+    @property
+    def steps_by_one(self) -> bool:
+        """Whether neighbouring outputs read neighbouring pixels."""
+        return self.row_step == self.column_step == 1
 
 
 def matrices(weight: Array) -> Array:
@@ -86,11 +90,17 @@ def matrices(weight: Array) -> Array:
 def turned_matrices(weight: Array) -> Array:
     """The same for (G, C, M, KH, KW), with the channels exchanged: (KH, G, M, KW*C).
 
-    Each matrix lies turned in memory, which BLAS takes as it is: copying with the channels in place
-    is many times faster than exchanging them.
+    Large matrices lie turned in memory, which BLAS takes as it is: copying with the channels in
+    place is many times faster than exchanging them.  Small ones are exchanged, as BLAS is slower
+    with them turned.
     """
     G, C, M, KH, KW = weight.shape
+    if weight.size < EXCHANGE_BELOW:
+        return weight.transpose(3, 0, 2, 4, 1).reshape(KH, G, M, KW * C)
     return weight.transpose(3, 0, 4, 1, 2).reshape(KH, G, KW * C, M).swapaxes(2, 3)
+
+
+EXCHANGE_BELOW = 1 << 13  # numbers; measured
 
 
 def correlate(x: Array, weights: Array, reading: Reading, out: Array) -> None:
@@ -98,30 +108,100 @@ def correlate(x: Array, weights: Array, reading: Reading, out: Array) -> None:
 
     x (n, G, C, H, W)    weights: matrices(weight)    out (n, G, M, OH, OW), any strides
     """
-    n, G, M, OH, OW = out.shape
-    if not weights.size:  # no tap reaches these outputs
-        out[...] = 0
-        return
-    matmul = array_module(x).matmul
-    together = images_together(x[0].size, out[0].size, len(weights) * G, weights.size)
-    width = n * OW if together else OW  # of a row
-    shape = (1 if together else n, G, M, OH * width)
-    rows_in_a_run = out.strides[3:] == (OW * out.itemsize, out.itemsize)
-    in_place = rows_in_a_run and not together
-    total = out.reshape(shape) if in_place else scratch(x, "total", shape, out.dtype)
-    target = total
-    sums = _short_sums(weights.shape[3])
-    for kh, block in _blocks_read(x, reading, OH, OW, together):
-        for terms in sums:
-            matmul(weights[kh, :, :, terms], block[:, :, terms], out=target)
-            if target is not total:
-                total += target
-            elif len(weights) * len(sums) > 1:  # all but the first product are added
-                target = scratch(x, "product", shape, out.dtype)
-    if together:
-        out[...] = total.reshape(G, M, OH, OW, n).transpose(4, 0, 1, 2, 3)
-    elif not in_place:
-        out[...] = total.reshape(out.shape)
+    together = images_together(to_move(x, out), len(weights) * out.shape[1], weights.size)
+    total = _Sum(weights, out, together)
+    for kh, block in _blocks_read(x, reading, out.shape[3:], together):
+        total.add(kh, block)
+    total.finish()
+
+
+def correlate_with(g: Array, x: Array, reading: Reading) -> Array:
+    """Sum over images and outputs of what each tap reads * g: (KH, G, KW*C, M).
+
+    g (n, G, M, OH, OW)    x (n, G, C, H, W)
+    """
+    KH, weights = len(reading.rows), reading.taps * x.shape[1] * x.shape[2] * g.shape[2]
+    together = images_together(to_move(x, g), KH * g.shape[1], weights)
+    pairs = _Pairs(g, x, reading, together)
+    for kh, block in _blocks_read(x, reading, g.shape[3:], together):
+        pairs.add(kh, block)
+    return pairs.found
+
+
+def correlate_both(x: Array, weights: Array, reading: Reading, out: Array, beside: Array) -> Array:
+    """:func:`correlate`, and ``correlate_with(beside, x, reading)`` from the same buffers.
+
+    ``beside`` has the shape of ``out``.
+    """
+    together = images_together(to_move(x, out, beside), len(weights) * out.shape[1], weights.size)
+    total, pairs = _Sum(weights, out, together), _Pairs(beside, x, reading, together)
+    for kh, block in _blocks_read(x, reading, out.shape[3:], together):
+        total.add(kh, block)
+        pairs.add(kh, block)
+    total.finish()
+    return pairs.found
+
+
+class _Sum:
+    """out = sum over kh of weights[kh] @ block kh."""
+
+    def __init__(self, weights: Array, out: Array, together: bool):
+        self.weights, self.planes = weights, _planes(out, together)
+        self.sums = _short_sums(weights.shape[3])
+        self.matmul = array_module(out).matmul
+        n, G, M, OH, OW, deep = self.planes.shape
+        shape = (n, G, M, OH * OW * deep)
+        self.in_place = _in_runs(self.planes)
+        # (n, G, M, OH*OW*deep): the first product lands here, the others are added to it
+        self.total = (
+            self.planes.reshape(shape) if self.in_place else scratch(out, "total", shape, out.dtype)
+        )
+        several = len(weights) * len(self.sums) > 1
+        self.product = scratch(out, "product", shape, out.dtype) if several else None
+        self.begun = False
+
+    def add(self, kh: int, block: Array) -> None:
+        weights, total = self.weights[kh], self.total
+        for terms in self.sums:
+            if not self.begun:
+                self.matmul(weights[:, :, terms], block[:, :, terms], out=total)
+                self.begun = True
+            else:
+                self.matmul(weights[:, :, terms], block[:, :, terms], out=self.product)
+                total += self.product
+
+    def finish(self) -> None:
+        if not self.begun:  # no tap reaches these outputs
+            self.planes[...] = 0
+        elif not self.in_place:
+            self.planes[...] = self.total.reshape(self.planes.shape)
+
+
+class _Pairs:
+    """found[kh] = sum over the images of block kh @ g^T.
+
+    BLAS can read g turned.  Where the result is of middling size it is faster to turn a copy of g
+    beforehand.
+    """
+
+    def __init__(self, g: Array, x: Array, reading: Reading, together: bool):
+        xp = array_module(g)
+        planes = _planes(g, together)
+        if not _in_runs(planes):
+            planes = _copied(planes, "side by side")
+        n, G, M, OH, OW, deep = planes.shape
+        K = len(reading.columns) * x.shape[2]
+        self.matmul = xp.matmul
+        self.found = xp.empty((len(reading.rows), G, K, M), xp.result_type(g, x))
+        self.turned = planes.reshape(n, G, M, OH * OW * deep).swapaxes(2, 3)
+        if TURN_FROM < K * M < TURN_TO:
+            self.turned = _copied(self.turned, "turned")
+
+    def add(self, kh: int, block: Array) -> None:
+        if len(block) == 1:
+            self.matmul(block[0], self.turned[0], out=self.found[kh])
+        else:
+            self.matmul(block, self.turned).sum(axis=0, out=self.found[kh])
 
 
 # With 128 terms the error in float32 is PyTorch's or less (1.08 of it for images of 2x2); without a
@@ -141,37 +221,6 @@ def _short_sums(length: int) -> list[slice]:
     return [slice(length * i // parts, length * (i + 1) // parts) for i in range(parts)]
 
 
-def correlate_with(g: Array, x: Array, reading: Reading) -> Array:
-    """Sum over images and outputs of g * what each tap reads: (KH, G, M, KW*C).
-
-    g (n, G, M, OH, OW)    x (n, G, C, H, W)
-
-    BLAS can multiply g with the block turned.  Where the result is of middling size it is faster to
-    turn a copy of g beforehand, and the result afterwards.
-    """
-    xp = array_module(x)
-    n, G, M, OH, OW = g.shape
-    C, KH, KW = x.shape[2], len(reading.rows), len(reading.columns)
-    out = xp.empty((KH, G, M, KW * C), xp.result_type(g, x))
-    together = images_together(x[0].size, g[0].size, KH * G, out.size)
-    if together:
-        side_by_side = scratch(x, "side by side", (1, G, M, OH, OW, n), g.dtype)
-        side_by_side[0] = g.transpose(1, 2, 3, 4, 0)
-        g = side_by_side
-    L = OH * OW * n if together else OH * OW
-    g = g.reshape(*g.shape[:3], L)
-    turned = None
-    if TURN_FROM < M * KW * C < TURN_TO:
-        turned = scratch(x, "turned", (*g.shape[:2], L, M), g.dtype)
-        turned[...] = g.swapaxes(2, 3)
-    for kh, block in _blocks_read(x, reading, OH, OW, together):
-        if turned is None:
-            xp.matmul(g, block.swapaxes(2, 3)).sum(axis=0, out=out[kh])
-        else:
-            out[kh] = xp.matmul(block, turned).sum(axis=0).swapaxes(1, 2)
-    return out
-
-
 # Measured: OpenBLAS has a quick way for products whose second factor is turned, if the result has
 # at most about 1200 numbers; and in large products it turns as quickly as we could.
 TURN_FROM, TURN_TO = 1_200, 100_000
@@ -183,103 +232,167 @@ TURN_FROM, TURN_TO = 1_200, 100_000
 BEGIN, READ, MOVE = 350.0, 0.1, 1.2
 
 
-def images_together(x_size: int, out_size: int, products: int, weights: int) -> bool:
+def images_together(moved: int, products: int, weights: int) -> bool:
     """Whether the images of a chunk lie side by side in one wide matrix, or each in its own.
 
     Each in its own, every image begins all products and reads all weights.  Side by side, with the
-    image as the last axis, each number of the input and of the output is moved once.  So small
-    planes with many channels are better off side by side.
+    image as the last axis, each number that does not lie so is moved once.  So small planes with
+    many channels are better off side by side, and all that lies so already.
 
     Args:
-        x_size, out_size: numbers of one image, before and after.
+        moved: numbers of one image to move for it, see :func:`to_move`.
         products: of one image.
         weights: numbers in all filters.
 
-    >>> images_together(64 * 8 * 8, 64 * 8 * 8, 3, 64 * 64 * 9)
+    >>> images_together(2 * 64 * 8 * 8, 3, 64 * 64 * 9)
     False
-    >>> images_together(512 * 7 * 7, 512 * 7 * 7, 3, 512 * 512 * 9)
+    >>> images_together(2 * 512 * 7 * 7, 3, 512 * 512 * 9)
     True
     """
-    return BEGIN * products + READ * weights > MOVE * (x_size + out_size)
+    return BEGIN * products + READ * weights > MOVE * moved
+
+
+def to_move(*arrays: Array) -> int:
+    """Numbers of one image that do not lie images last, less those that do.
+
+    >>> import numpy as np
+    >>> to_move(np.zeros((2, 1, 3, 4, 4)))
+    48
+    """
+    moved = 0
+    for array in arrays:
+        last = len(array) == 1 or array.strides[0] == array.itemsize
+        size = array.size // len(array)
+        moved += -size if last else size
+    return moved
 
 
 @lru_cache
 def working_set(C: int, M: int, reading: Reading, OH: int, OW: int) -> int:
     """Numbers that :func:`correlate` works on for one image: a buffer, the sum and a product."""
-    height = max((block.height for block in _blocks(reading, OH)), default=0)
+    height = max((OH + max(starts) for _, _, starts in _by_remainder(reading)), default=0)
     return OW * (len(reading.columns) * C * height + 2 * M * OH)
 
 
-@lru_cache
-def _blocks(reading: Reading, OH: int) -> list[_Block]:
-    """Kernel rows by the remainder of the rows that they read: each remainder has a buffer."""
+def _by_remainder(reading: Reading) -> list[tuple[int, list[int], list[int]]]:
+    """Kernel rows by the remainder of the rows that they read: each remainder has a buffer.
+
+    For each remainder the row of x that row 0 of the buffer holds, its kernel rows, and the row of
+    the buffer where each begins to read.
+    """
     step = reading.row_step
-    by_remainder: dict[int, list[int]] = {}
+    members: dict[int, list[int]] = {}
     for kh, row in enumerate(reading.rows):
-        by_remainder.setdefault(row % step, []).append(kh)
-    blocks = []
-    for members in by_remainder.values():
-        first = min(reading.rows[kh] for kh in members)
-        uses = [(kh, (reading.rows[kh] - first) // step) for kh in members]
-        blocks.append(_Block(first, OH + max(start for _, start in uses), uses))
-    return blocks
+        members.setdefault(row % step, []).append(kh)
+    found = []
+    for rows in members.values():
+        first = min(reading.rows[kh] for kh in rows)
+        found.append((first, rows, [(reading.rows[kh] - first) // step for kh in rows]))
+    return found
+
+
+class _Buffer(NamedTuple):
+    """How a buffer of unfolded rows is filled and read, for one shape of image.
+
+    What is put and taken are places in a plane of the buffer and of the image: one run of numbers
+    where the columns are read one by one, (rows, columns) otherwise.
+    """
+
+    height: int  # rows
+    moves: list[tuple[tuple[Any, ...], tuple[Any, ...]]]  # where to in the buffer, where from in x
+    zeros: list[tuple[Any, ...]]  # what lies beyond the image
+    uses: list[tuple[int, slice]]  # kernel row, and the numbers of a plane that it reads
+
+
+@lru_cache(maxsize=1024)
+def _buffers(
+    reading: Reading, image: tuple[int, int], out: tuple[int, int], deep: int, runs: bool
+) -> list[_Buffer]:
+    (H, W), (OH, OW) = image, out
+    every = slice(None)
+    buffers = []
+    for first, kernel_rows, starts in _by_remainder(reading):
+        height = OH + max(starts)
+        rows, from_rows = _inside(first, reading.row_step, height, H)
+        moves: list[tuple[tuple[Any, ...], tuple[Any, ...]]] = []
+        zeros: list[tuple[Any, ...]] = []
+        if rows.start:
+            zeros.append((..., slice(0, rows.start), every, every))
+        if rows.stop < height:
+            zeros.append((..., slice(rows.stop, height), every, every))
+        for kw, column in enumerate(reading.columns):
+            cols, from_cols = _inside(column, reading.column_step, OW, W)
+            put: tuple[Any, ...] = (every, every, kw, every)
+            if runs:  # whole rows in a run: what moves beyond the end of a row is zeroed afterwards
+                length = (rows.stop - rows.start) * W * deep
+                by = max(-length, min(length, column * deep))
+                to, of = rows.start * W * deep, from_rows.start * W * deep
+                moves.append(
+                    (
+                        (*put, slice(to + max(0, -by), to + length - max(0, by))),
+                        (..., slice(of + max(0, by), of + length - max(0, -by))),
+                    )
+                )
+            else:
+                moves.append(((*put, rows, cols), (..., from_rows, from_cols, every)))
+            if cols.start:
+                zeros.append((*put, every, slice(0, cols.start)))
+            if cols.stop < OW:
+                zeros.append((*put, every, slice(cols.stop, OW)))
+        width = OW * deep
+        reads = [slice(start * width, (start + OH) * width) for start in starts]
+        buffers.append(_Buffer(height, moves, zeros, list(zip(kernel_rows, reads, strict=True))))
+    return buffers
 
 
 def _blocks_read(
-    x: Array, reading: Reading, OH: int, OW: int, together: bool
+    x: Array, reading: Reading, out: tuple[int, int], together: bool
 ) -> Iterator[tuple[int, Array]]:
     """For each kernel row the numbers that it reads, as a matrix for each image and group.
 
     (n, G, KW*C, OH*OW), or with the images together (1, G, KW*C, OH*OW*n).
     """
-    width = len(x) * OW if together else OW  # of a row of a buffer
-    source = x[..., None]
-    if together:  # one image, with n numbers in each column
-        n, G, *sizes = x.shape
-        source = scratch(x, "source", (1, G, *sizes, n), x.dtype)
-        source[0] = x.transpose(1, 2, 3, 4, 0)
-    for block in _blocks(reading, OH):
-        unfolded = _unfold(source, reading, block, OW)
-        for kh, start in block.uses:
-            yield kh, unfolded[..., start * width : (start + OH) * width]
+    source = _planes(x, together)
+    if together and not _in_runs(source):
+        source = _copied(source, "source")
+    n, G, C, H, W, deep = source.shape
+    OW, KW = out[1], len(reading.columns)
+    if reading == ((0,), (0,), 1, 1) and out == (H, W):  # a 1x1 kernel: nothing to move
+        yield 0, source.reshape(n, G, C, H * W * deep)
+        return
+    runs = reading.steps_by_one and OW == W
+    if runs:
+        source = source.reshape(n, G, C, H * W * deep)
+    for buffer in _buffers(reading, (H, W), out, deep, runs):
+        unfolded = scratch(x, "unfolded", (n, G, KW, C, buffer.height, OW, deep), x.dtype)
+        by_run = unfolded.reshape(n, G, KW, C, buffer.height * OW * deep) if runs else unfolded
+        for put, take in buffer.moves:
+            by_run[put] = source[take]
+        for beyond in buffer.zeros:
+            unfolded[beyond] = 0
+        matrix = unfolded.reshape(n, G, KW * C, buffer.height * OW * deep)
+        for kh, read in buffer.uses:
+            yield kh, matrix[..., read]
 
 
-def _unfold(x: Array, reading: Reading, block: _Block, OW: int) -> Array:
-    """The rows of a block once for each kernel column, moved sideways.
-
-    From (n, G, C, H, W, deep), with ``deep`` numbers in each column, 1 or the images of the chunk,
-    to (n, G, KW*C, height*OW*deep).
-    """
-    n, G, C, H, W, deep = x.shape
-    _, columns, row_step, column_step = reading
-    first, height, KW = block.first, block.height, len(columns)
-    steps_by_one = (row_step, column_step, OW) == (1, 1, W)
-    if steps_by_one and (first, height, columns) == (0, H, (0,)):  # a 1x1 kernel: nothing to move
-        return x.reshape(n, G, C, H * W * deep)
-    unfolded = scratch(x, "unfolded", (n, G, KW, C, height, OW, deep), x.dtype)
-    rows, from_rows = _inside(first, row_step, height, H)
-    unfolded[..., : rows.start, :, :] = 0
-    unfolded[..., rows.stop :, :, :] = 0
-    for kw, column in enumerate(columns):
-        cols, from_cols = _inside(column, column_step, OW, W)
-        tap = unfolded[:, :, kw, :, rows]
-        if steps_by_one:  # whole rows in a run: what moves beyond the end of a row is zeroed below
-            _move(x[..., from_rows, :, :], tap, column * deep)
-        else:
-            tap[..., cols, :] = x[..., from_rows, from_cols, :]
-        if cols.start:
-            tap[..., : cols.start, :] = 0
-        if cols.stop < OW:
-            tap[..., cols.stop :, :] = 0
-    return unfolded.reshape(n, G, KW * C, height * OW * deep)
+def _planes(x: Array, together: bool) -> Array:
+    """(n, G, C, H, W) as (n, G, C, H, W, 1), or with all images in each pixel, (1, ..., n)."""
+    return x.transpose(1, 2, 3, 4, 0)[None] if together else x[..., None]
 
 
-def _move(rows: Array, tap: Array, by: int) -> None:
-    """tap[i] = rows[i + by] along the rows of each channel, taken as one run of numbers."""
-    length = rows.shape[3] * rows.shape[4] * rows.shape[5]
-    by = max(-length, min(length, by))
-    given, taken = (a.reshape(*a.shape[:3], length) for a in (rows, tap))
-    taken[..., max(0, -by) : length - max(0, by)] = given[..., max(0, by) : length - max(0, -by)]
+def _in_runs(planes: Array) -> bool:
+    """Whether each plane, with all that is in its pixels, is one run of memory."""
+    _, W, deep = planes.shape[3:]
+    row, pixel, number = planes.strides[3:]
+    size = planes.itemsize
+    return (row, pixel) == (W * deep * size, deep * size) and (deep == 1 or number == size)
+
+
+def _copied(array: Array, name: str) -> Array:
+    """The same in one run of scratch memory."""
+    copy = scratch(array, name, array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def _inside(first: int, step: int, count: int, size: int) -> tuple[slice, slice]:

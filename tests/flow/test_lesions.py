@@ -210,7 +210,9 @@ def test_a_lesion_of_nothing_gives_the_bits_of_an_ordinary_pass(make: Callable[[
     _, at_inputs, at_parameters = gradients(seeded(), x, y)
     model = seeded()
     with lesioned(model, skip=1.0, branch=1.0, noise=0.0):
-        F.cross_entropy(model(mr.tensor(x)), mr.tensor(y)).backward()
+        # As in gradients(): the image's gradient shares its work with that of the first weight.
+        image = mr.tensor(x, requires_grad=True)
+        F.cross_entropy(model(image), mr.tensor(y)).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad.data.tobytes() == at_parameters[name].tobytes(), name
     found = backward_lesion(seeded(), x, y, skip=1.0, branch=1.0)

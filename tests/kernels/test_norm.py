@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minires.kernels import get_num_threads, norm, parallel, reference, set_num_threads
+from minires.kernels.layout import empty_images_last
 
 quick = settings(deadline=None, max_examples=60)
 SHAPES = st.one_of(
@@ -17,6 +18,14 @@ SHAPES = st.one_of(
     st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5)),
     st.tuples(*(st.integers(1, n) for n in (5, 3, 4, 5))),
 )
+
+
+def images_last(x: np.ndarray) -> np.ndarray:
+    copy = empty_images_last(x.shape, x.dtype)
+    copy[...] = x
+    return copy
+
+
 EPS = 0.1  # keeps channels of one value well behaved
 
 
@@ -27,13 +36,18 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 def holds_against_reference(x: np.ndarray, rng: np.random.Generator) -> None:
-    """All three kernels, in training and evaluation, with and without weight and bias."""
+    """All kernels, in training and evaluation, with and without weight and bias."""
     g = np.asarray(rng.standard_normal(x.shape), x.dtype)
     weight, bias = (rng.standard_normal(x.shape[1]).astype(x.dtype) for _ in range(2))
     mean, var = norm.batch_norm_stats(x)
     for found, expected in zip((mean, var), reference.batch_norm_stats(x), strict=True):
         same(found, expected)
     for w, b in ((weight, bias), (None, None), (weight, None), (None, bias)):
+        together = norm.batch_norm_train(x, w, b, eps=EPS)
+        for found, expected in zip(
+            together, reference.batch_norm_train(x, w, b, eps=EPS), strict=True
+        ):
+            same(found, expected)
         for training in (True, False):
             how: dict[str, Any] = {"eps": EPS, "training": training}
             out = norm.batch_norm(x, mean, var, w, b, **how)
@@ -50,7 +64,7 @@ def holds_against_reference(x: np.ndarray, rng: np.random.Generator) -> None:
     st.integers(0, 2**32 - 1),
     st.sampled_from([np.float32, np.float64]),
     st.sampled_from([1, 500, 2 << 20]),
-    st.sampled_from(["C", "F"]),
+    st.sampled_from(["C", "F", "images last"]),
 )
 def test_every_kernel_equals_the_reference_however_the_batch_is_cut(
     shape: tuple[int, ...], seed: int, dtype: Any, chunk_bytes: int, order: Any
@@ -58,7 +72,10 @@ def test_every_kernel_equals_the_reference_however_the_batch_is_cut(
     rng = np.random.default_rng(seed)
     usual, parallel.CHUNK_BYTES = parallel.CHUNK_BYTES, chunk_bytes
     try:
-        holds_against_reference(np.array(rng.standard_normal(shape), dtype, order=order), rng)
+        x = np.array(rng.standard_normal(shape), dtype, order="F" if order == "F" else "C")
+        if order == "images last":
+            x = images_last(x)
+        holds_against_reference(x, rng)
     finally:
         parallel.CHUNK_BYTES = usual
 
@@ -106,7 +123,7 @@ def test_images_lie_and_are_multiplied_by_plane_where_that_was_measured_to_be_fa
 
     monkeypatch.setattr(np, "vecdot", recorded)
     x = np.ones((1, C, *plane), np.float32)
-    rows = norm._laid_out(x)
+    rows = norm._laid_out(x, False)
     assert rows.ndim == (3 if by_plane else 2)
     np.testing.assert_array_equal(norm._channel_dot(rows, rows, C), np.full(C, x[0, 0].size))
     assert multiplied == ([3] if dot_by_plane else [])

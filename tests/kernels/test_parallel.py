@@ -630,6 +630,7 @@ MULTIPLY_MATRICES: dict[str, tuple[Any, ...]] = {
     "conv2d_grad_weight": (X, X, WEIGHT.shape),
     "conv2d_grads": (X, X, WEIGHT),
     "batch_norm_stats": (X,),
+    "batch_norm_train": (X,),
     "batch_norm_grad": (X, X, PER_CHANNEL, PER_CHANNEL),
 }
 

@@ -39,6 +39,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "adaptive_avg_pool2d": {"x": X, "output_size": (2, 3)},
     "adaptive_avg_pool2d_grad_input": {"grad_out": X[:, :, :2, :3], "x_shape": X.shape},
     "batch_norm_stats": {"x": X},
+    "batch_norm_train": {"x": X, "weight": VAR, "bias": MEAN},
     "batch_norm": {"x": X, "mean": MEAN, "var": VAR, "weight": VAR, "bias": MEAN},
     "batch_norm_grad": {"grad_out": X, "x": X, "mean": MEAN, "var": VAR, "weight": VAR},
     "softmax": {"x": X, "axis": 1},

@@ -132,7 +132,15 @@ def test_whether_images_lie_together_is_asked_with_the_sizes_of_one_image_and_of
     reading = Reading((-1, 0, 1), (-1, 0, 1), 1, 1)
     correlate(x, matrices(weight), reading, np.empty_like(g))
     correlate_with(g, x, reading)
-    assert told == [(G * C * H * W, G * M * H * W, 3 * G, G * M * C * 9)] * 2
+    numbers = G * C * H * W + G * M * H * W  # of a single image, which lies both ways
+    assert told == [(-numbers, 3 * G, G * M * C * 9)] * 2
+    told.clear()
+    x, g = drawn(2, G, C, H, W), drawn(2, G, M, H, W)
+    correlate(x, matrices(weight), reading, g)
+    correlate_with(g.transpose(1, 2, 3, 4, 0).copy().transpose(4, 0, 1, 2, 3), x, reading)
+    assert told == [
+        (moved, 3 * G, G * M * C * 9) for moved in (numbers, G * C * H * W - G * M * H * W)
+    ]
 
 
 def test_an_output_in_pieces_and_images_together_take_memory_for_the_sum(
@@ -151,7 +159,7 @@ def test_the_gradient_by_a_1x1_weight_multiplies_what_lies_there_and_turns_a_cop
     asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     g, reading = drawn(N, G, M, H, W), Reading((0,), (0,), 1, 1)
-    expected = np.einsum("ngmhw,ngchw->gmc", g, X)[None]
+    expected = np.einsum("ngmhw,ngchw->gcm", g, X)[None]
     for name, value, wanted in (
         ("MOVE", APART, []),
         ("TURN_FROM", -1, ["turned"]),

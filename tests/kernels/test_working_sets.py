@@ -34,12 +34,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         seen.append((count, bytes_each))
         return [work(slice(0, count))]
 
+    def chunks(count: int, bytes_each: int) -> list[slice]:
+        seen.append((count, bytes_each))
+        return [slice(0, count)]
+
     def cut(count: int, bytes_each: int, products: int, channels: int) -> list[Piece]:
         seen.append((count, bytes_each))
         return [Piece(slice(0, count), number=0, shares=1)]
 
     for module in (im2col, norm):
         monkeypatch.setattr(module, "map_chunks", map_chunks)
+    monkeypatch.setattr(norm, "chunks", chunks)
     monkeypatch.setattr(conv, "cut", cut)
     return seen
 
@@ -66,7 +71,7 @@ def test_the_gradient_by_the_input_counts_the_columns_or_is_a_convolution_of_gra
     assert asked == [(N, COLUMNS * 8), (N, rows * 8)]
     del asked[:]
     conv.conv2d_grads(GRAD_OUT, X, WEIGHT, **HOW)
-    assert asked == [(N, max(rows, ROWS) * 8)]
+    assert asked == [(N, rows * 8)]
 
 
 def test_with_a_stride_rows_of_the_same_remainder_share_a_buffer(
@@ -101,8 +106,9 @@ def test_batch_norm_counts_two_images_forward_and_four_backward(
     image = C * H * W * np.dtype(dtype).itemsize
     mean, var = norm.batch_norm_stats(x)
     norm.batch_norm(x, mean, var)
+    norm.batch_norm_train(x)
     norm.batch_norm_grad(x, x, mean, var)
-    assert asked == [(N, 2 * image), (N, 2 * image), (N, 4 * image), (N, 4 * image)]
+    assert asked == [(N, 2 * image), (N, 2 * image), (N, 2 * image), (N, 4 * image)]
 
 
 def test_a_convolution_tells_the_cut_its_products_and_the_channels_of_a_group_that_it_makes(
@@ -125,11 +131,8 @@ def test_a_convolution_tells_the_cut_its_products_and_the_channels_of_a_group_th
         (products, by_filter),
         (products, by_filter),
         (products, by_channel),
-        (2 * products, by_channel),  # the fewer of the two
+        (2 * products, by_channel),
     ]
-    wide, few = np.ones((N, 12, H, W)), np.ones((4, 12 // GROUPS, KH, KW))
-    conv.conv2d_grads(conv.conv2d(wide, few, **HOW), wide, few, **HOW)
-    assert told[-1][1] == 4 // GROUPS
 
 
 def shared(count: int, bytes_each: int, products: int, channels: int) -> tuple[int, int]:
@@ -202,4 +205,4 @@ def test_images_lie_together_where_that_was_measured_to_be_faster(
     """The clear cases of tests/proofs/cost_model.py: 15% or more between the two ways."""
     places = size * size
     weights = C * M * kernel * kernel
-    assert images_together(C * places, M * places, kernel, weights) == together
+    assert images_together((C + M) * places, kernel, weights) == together

@@ -22,7 +22,7 @@ from minires.device import Array, array_module, check_same_device
 from minires.kernels.checks import check_batch_norm, check_grad_out
 from minires.kernels.cuda.launcher import THREADS, Source, blocks_for, ready
 
-__all__ = ["batch_norm", "batch_norm_grad", "batch_norm_stats"]
+__all__ = ["batch_norm", "batch_norm_grad", "batch_norm_stats", "batch_norm_train"]
 
 LONG_PLANE = 32  # from here on the 32 numbers that a warp reads at once lie in one or two runs
 MOST_SPLITS = 256  # of a channel: fills a large card, and leaves 8 parts for each lane that merges
@@ -62,6 +62,15 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
         "merge_stats", x.dtype, blocks_for(32 * C), parts, mean, var, C, cut.width, cut.splits
     )
     return mean, var
+
+
+def batch_norm_train(
+    x: Array, weight: Array | None = None, bias: Array | None = None, *, eps: float = 1e-5
+) -> tuple[Array, Array, Array]:
+    """:func:`batch_norm` with the statistics of the batch, and these: out, mean, var."""
+    check_batch_norm(x, operation="batch_norm_train", weight=weight, bias=bias)
+    mean, var = batch_norm_stats(x)
+    return batch_norm(x, mean, var, weight, bias, eps=eps), mean, var
 
 
 def batch_norm(
