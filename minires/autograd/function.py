@@ -58,6 +58,7 @@ from minires.kernels import ladder
 __all__ = ["Function", "Recorded"]
 
 _OWN_OUTPUT = Node((), (), None)  # stands for the node itself, which must not point to itself
+_NO_ARRAYS = {int, float, bool, tuple, str, type(None)}  # which most constants are
 _NOTHING: dict[str, Any] = {}  # saved: one for all nodes, and never written to
 
 
@@ -198,15 +199,15 @@ class Recorded(Node):
                     self.free()
                     raise self._no_place(name)
                 record, version = None, 0
-                if is_array(value):
+                if type(value) is np.ndarray or is_array(value):
                     record = guard.hold(value)
                     version = record.version
                     held.append(value)
                 self._saved[name] = value, places[id(value)], record, version
             self._to_save = _NOTHING
         for constant in self._constants.values():  # an index can be a tuple of arrays
-            for value in constant if isinstance(constant, tuple) else (constant,):
-                if hasattr(value, "dtype") and is_array(value):
+            for value in constant if type(constant) is tuple else (constant,):
+                if type(value) not in _NO_ARRAYS and is_array(value):
                     guard.hold(value)
                     held.append(value)
         if anomaly.active() is not None:
@@ -288,6 +289,8 @@ class Function:
             needs.append(node is not None)
         if gpu is not None:
             _check_devices(cls, arrays, gpu)
+        if not any_tensor and gpu is None:
+            return cls.forward(_not_recorded, *arrays, **options)
         if not any_tensor:
             with using_device_of(gpu):
                 return cls.forward(_not_recorded, *arrays, **options)

@@ -65,9 +65,7 @@ def hold(array: Array) -> Record:
     Its ``version`` is to be compared with at reading.
     """
     with _lock:
-        record = _records.get(id(array))
-        if record is None:
-            record = _begin(array)
+        record = _records.get(id(array)) or _begin(array)
         record.count += 1
         return record.memory or record
 
@@ -140,7 +138,7 @@ def _owner(array: Array) -> Array:
 
 
 def _begin(array: Array) -> Record:
-    owner, memory = _owner(array), None
+    memory, owner = None, array if array.base is None else _owner(array)
     if owner is not array:
         memory = _records.get(id(owner))
         if memory is None:

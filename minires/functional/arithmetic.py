@@ -231,8 +231,8 @@ def operand(name: str, x: Any, beside: Any) -> Any:
     return to(x, other) if dtype.kind in "iub" or number else x
 
 
-def _alike(a: Any, b: Any) -> bool:
-    """Whether both are tensors of one floating dtype, which :func:`operand` would leave alone."""
+def alike(a: Any, b: Any) -> bool:
+    """Whether both are tensors of one floating dtype, whose values need no closer look."""
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return False
     dtype: np.dtype[Any] = a._data.dtype
@@ -241,7 +241,7 @@ def _alike(a: Any, b: Any) -> bool:
 
 def binary(name: str, function: type[Function], a: Any, b: Any, **options: Any) -> Any:
     """Apply an operation of two broadcast operands; ``name`` is what an error calls it."""
-    left, right = (a, b) if _alike(a, b) else (operand(name, a, b), operand(name, b, a))
+    left, right = (a, b) if alike(a, b) else (operand(name, a, b), operand(name, b, a))
     if not (hasattr(a, "dtype") or hasattr(b, "dtype")):
         raise DTypeError(
             f"{name}: neither {a!r} nor {b!r} is an array or tensor; Python computes with numbers."

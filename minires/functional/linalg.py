@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from minires.autograd.function import Function
+from minires.autograd.tensor import Tensor
 from minires.device import array_module
 from minires.errors import ShapeError, describe
-from minires.functional.arithmetic import add
+from minires.functional.arithmetic import add, alike
 from minires.functional.dtypes import check_same_dtype
 from minires.functional.shape import Permute, Reshape, unbroadcast
 from minires.kernels.checks import check_arrays
@@ -43,6 +44,8 @@ class MatMul(Function):
 
 def _transposed(x: Any) -> Any:
     """The last two dimensions exchanged."""
+    if not isinstance(x, Tensor):
+        return x.swapaxes(-1, -2)
     n = x.ndim
     return Permute.apply(x, dims=(*range(n - 2), n - 1, n - 2))
 
@@ -64,8 +67,9 @@ def matmul(a: Any, b: Any) -> Any:
     >>> mr.ones(2, 3) @ mr.ones(3)
     tensor([3., 3.])
     """
-    check_arrays("matmul", a=a, b=b)
-    check_same_dtype("matmul", a=a, b=b)
+    if not alike(a, b):
+        check_arrays("matmul", a=a, b=b)
+        check_same_dtype("matmul", a=a, b=b)
     shape_a, shape_b = a.shape, b.shape
     if not (shape_a and shape_b and shape_a[-1] == shape_b[-2 if len(shape_b) > 1 else 0]):
         raise ShapeError(

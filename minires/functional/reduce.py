@@ -40,10 +40,10 @@ class Mean(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Any, *, dims: tuple[int, ...], keepdim: bool) -> Any:
-        count = math.prod([x.shape[d] for d in dims])
-        share = 1.0 / count if count else math.nan
+        out = x.sum(axis=dims, keepdims=keepdim)
+        share = out.size / x.size if x.size else math.nan
         ctx.save_constant(shape=x.shape, dims=dims, share=share)
-        return x.sum(axis=dims, keepdims=keepdim) * share
+        return out * share
 
     @staticmethod
     def backward(ctx: Any, grad_out: Any) -> Any:
@@ -56,6 +56,8 @@ def _repeated(grad_out: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> A
     if grad_out.ndim < len(shape):
         kept = [1 if i in dims else n for i, n in enumerate(shape)]
         grad_out = Reshape.apply(grad_out, shape=tuple(kept))
+    if type(grad_out) is np.ndarray:
+        return np.broadcast_to(grad_out, shape)
     return BroadcastTo.apply(grad_out, shape=shape)
 
 

@@ -69,7 +69,7 @@ def relu(x: Array) -> Array:
     >>> relu(np.array([-1.0, 2.0]))
     array([0., 2.])
     """
-    return elementwise(_max_with_0, x)
+    return _max_with_0(x) if x.nbytes < FEW_BYTES else elementwise(_max_with_0, x)
 
 
 def add_relu(a: Array, b: Array) -> Array:
@@ -89,11 +89,13 @@ def relu_grad_input(grad_out: Array, out: Array) -> Array:
     >>> relu_grad_input(np.array([5.0, 5.0]), np.array([0.0, 2.0]))
     array([0., 5.])
     """
+    if out.nbytes < FEW_BYTES:
+        return grad_out * (out != 0)
     return elementwise(_masked, grad_out, out)
 
 
 def _max_with_0(x: Array, out: Array | None = None) -> Array:
-    if not isinstance(x, np.ndarray) or not FEW_BYTES < x.nbytes <= parallel.CHUNK_BYTES:
+    if x.nbytes < FEW_BYTES or x.nbytes > parallel.CHUNK_BYTES or not isinstance(x, np.ndarray):
         return array_module(x).maximum(x, 0, out=out)
     # An array of zeros, which lies as x does, is three times as fast as the number 0.
     zeros = scratch(x, "zeros", (x.size,), x.dtype, make=np.zeros)
