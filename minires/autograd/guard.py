@@ -96,16 +96,10 @@ class writable:
 
     def __enter__(self) -> Array:
         array = self._array
-        with _lock:
-            owner = _owner(array)
-            record = _records.get(id(owner))
-            if record is not None:
-                record.version += 1
-                for held in (owner, array):  # a view of locked memory cannot be unlocked before it
-                    record = _records.get(id(held))
-                    if record is not None and record.locked:
-                        self._opened.append((held, record))
-                        held.setflags(True)
+        owner = _owner(array)
+        if id(owner) in _records:
+            with _lock:
+                self._open(owner)
         if self._device is not None:
             self._device.__enter__()
         elif not array.flags.writeable:
@@ -116,6 +110,19 @@ class writable:
                 "array of its own: x.data = x.data.copy()."
             )
         return array
+
+    def _open(self, owner: Array) -> None:
+        record = _records.get(id(owner))
+        if record is not None:
+            record.version += 1
+            for held in (
+                owner,
+                self._array,
+            ):  # a view of locked memory cannot be unlocked before it
+                record = _records.get(id(held))
+                if record is not None and record.locked:
+                    self._opened.append((held, record))
+                    held.setflags(True)
 
     def __exit__(self, *error: Any) -> None:
         if self._device is not None:

@@ -14,7 +14,7 @@ Each says here where its taps read from; how the numbers are multiplied is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -279,11 +279,10 @@ def conv2d_grads(
 
 
 class _Part(NamedTuple):
-    """The pixels of one remainder of rows and columns, and what they need of the kernel."""
+    """The pixels of one remainder of rows and columns, and what reaches them."""
 
     pixels: tuple[slice, slice]
-    taps: tuple[slice, slice]
-    weights: Callable[[slice], Array]  # of a share of the channels
+    taps: tuple[slice, slice]  # of the kernel
     reading: Reading  # of grad_out
 
 
@@ -299,46 +298,31 @@ class _ByInput:
     """
 
     def __init__(self, grad_out: Array, weight: Array, x_shape: tuple[int, ...], how: _Setting):
-        xp = array_module(grad_out)
         self.grad_out, self.groups = grad_out, how.groups
-        self.grad_x = empty_beside(grad_out, x_shape, xp.result_type(grad_out, weight))
+        dtype = array_module(grad_out).result_type(grad_out, weight)
+        self.grad_x = empty_beside(grad_out, x_shape, dtype)
         filters = filters_in_groups(weight, how.groups)
-        rows = _remainders(weight.shape[2], x_shape[2], how, axis=0)
-        columns = _remainders(weight.shape[3], x_shape[3], how, axis=1)
-        self.parts = [
-            _Part(
-                (r.pixels, c.pixels),
-                (r.taps, c.taps),
-                once_a_share(partial(_turned, filters, r.taps, c.taps)),
-                Reading(r.offsets, c.offsets, 1, 1),
-            )
-            for r in rows
-            for c in columns
-        ]
-        sizes = (
-            working_set(weight.shape[0], x_shape[1], part.reading, *_size(part.pixels, x_shape))
-            for part in self.parts
-        )
-        self.bytes_each = self.grad_x.itemsize * max(sizes, default=0)
+        self.parts, numbers = _parts(weight.shape, x_shape[1:], how)
+        self.weights = [once_a_share(partial(_turned, filters, *part.taps)) for part in self.parts]
+        self.bytes_each = self.grad_x.itemsize * numbers
 
     def work(self, piece: Piece) -> None:
         g = in_groups(self.grad_out[piece.images], self.groups)
         grad_x = piece.of_channels(self.grad_x, self.groups)
         share = piece.share(self.grad_x.shape[1] // self.groups)
-        for part in self.parts:
-            correlate(g, part.weights(share), part.reading, grad_x[(..., *part.pixels)])
+        for part, weights in zip(self.parts, self.weights, strict=True):
+            correlate(g, weights(share), part.reading, grad_x[(..., *part.pixels)])
 
     def work_on_both(self, x: Array, piece: Piece) -> list[Array]:
         """The same, and for each part the gradient by its share of the weight."""
         g = in_groups(self.grad_out[piece.images], self.groups)
         grad_x, x = (piece.of_channels(array, self.groups) for array in (self.grad_x, x))
         share = piece.share(self.grad_x.shape[1] // self.groups)
-        return [
-            correlate_both(
-                g, p.weights(share), p.reading, grad_x[(..., *p.pixels)], x[(..., *p.pixels)]
-            )
-            for p in self.parts
-        ]
+        found = []
+        for part, weights in zip(self.parts, self.weights, strict=True):
+            mine = (..., *part.pixels)
+            found.append(correlate_both(g, weights(share), part.reading, grad_x[mine], x[mine]))
+        return found
 
 
 def _sum_in_order(parts: Iterable[Array]) -> Array:
@@ -361,7 +345,23 @@ class _Remainder(NamedTuple):
     offsets: tuple[int, ...]  # tap k of the i-th pixel reads grad_out at i + offset
 
 
-@lru_cache
+@lru_cache(maxsize=1024)
+def _parts(
+    weight: tuple[int, ...], image: tuple[int, ...], how: _Setting
+) -> tuple[list[_Part], int]:
+    """All parts of images (C, H, W), and how many numbers the largest works on for each image."""
+    C, *size = image
+    rows, columns = (_remainders(weight[2 + a], size[a], how, a) for a in (0, 1))
+    parts, numbers = [], 0
+    for r in rows:
+        for c in columns:
+            reading = Reading(r.offsets, c.offsets, 1, 1)
+            parts.append(_Part((r.pixels, c.pixels), (r.taps, c.taps), reading))
+            height, width = (len(range(n)[p]) for n, p in zip(size, parts[-1].pixels, strict=True))
+            numbers = max(numbers, working_set(weight[0], C, reading, height, width))
+    return parts, numbers
+
+
 def _remainders(K: int, size: int, how: _Setting, axis: int) -> list[_Remainder]:
     S, P, D = how.stride[axis], how.padding[axis], how.dilation[axis]
     found = []
@@ -373,11 +373,6 @@ def _remainders(K: int, size: int, how: _Setting, axis: int) -> list[_Remainder]
         if len(range(size)[pixels]):
             found.append(_Remainder(pixels, of_kernel, tuple(q + (a - k * D) // S for k in taps)))
     return found
-
-
-def _size(pixels: tuple[slice, slice], x_shape: tuple[int, ...]) -> tuple[int, int]:
-    rows, columns = (len(range(size)[p]) for p, size in zip(pixels, x_shape[2:], strict=True))
-    return rows, columns
 
 
 @lru_cache

@@ -133,8 +133,9 @@ def check_conv2d(
             f"not {shape_of(bias)}.\n  {describe(x=x, weight=weight, bias=bias)}"
         )
     kernel = weight_shape[2:]
-    OH, OW = (conv_output_size(x_shape[2 + a], kernel[a], S[a], P[a], D[a]) for a in (0, 1))
-    if min(OH, OW) < 1:
+    OH = conv_output_size(x_shape[2], kernel[0], S[0], P[0], D[0])
+    OW = conv_output_size(x_shape[3], kernel[1], S[1], P[1], D[1])
+    if OH < 1 or OW < 1:
         raise ShapeError(_does_not_fit(operation, x_shape, kernel, P, D, x=x, weight=weight))
     return OH, OW
 

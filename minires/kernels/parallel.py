@@ -76,7 +76,8 @@ class _Here(threading.local):
     def __init__(self) -> None:
         self.depth = 0  # how much of the depth of the BLAS limit is this thread's
         self.nesting = 0  # pieces of work that it is inside of
-        self.scratch: dict[tuple[int, str, Any], Array] = {}
+        # by depth of nesting, name and dtype: memory, and its views by their shape
+        self.scratch: dict[tuple[int, str, Any], tuple[Array, dict[tuple[int, ...], Array]]] = {}
 
 
 class _Regime:
@@ -337,15 +338,29 @@ def scratch(
     arithmetic on it, is asked for once.  Never a result.  Each thread keeps up to 32 MB for each
     name, dtype and depth of nesting.
     """
-    size = math.prod(shape)
-    if not isinstance(like, np.ndarray) or size * dtype.itemsize > 8 * CHUNK_BYTES:
+    if not isinstance(like, np.ndarray):
         return array_module(like).empty(shape, dtype)
     here = _regime.here
     key = here.nesting, name, dtype
-    memory = here.scratch.get(key)
-    if memory is None or memory.size < size:
-        memory = here.scratch[key] = make(size, dtype)
-    return memory[:size].reshape(shape)
+    memory, views = here.scratch.get(key, _NO_MEMORY)
+    view = views.get(shape)
+    if view is not None:
+        return view
+    size = math.prod(shape)
+    if size * dtype.itemsize > 8 * CHUNK_BYTES:
+        return np.empty(shape, dtype)
+    if memory.size < size or memory is _NO_MEMORY[0]:
+        memory, views = here.scratch[key] = make(size, dtype), {}
+    if len(views) == MOST_VIEWS:
+        views.clear()
+    view = views[shape] = memory[:size].reshape(shape)
+    return view
+
+
+MOST_VIEWS = 100
+
+
+_NO_MEMORY: tuple[Array, dict[tuple[int, ...], Array]] = np.empty(0), {}
 
 
 def _get_pool() -> ThreadPoolExecutor:

@@ -30,13 +30,15 @@ class Piece(NamedTuple):
 
     def share(self, channels: int) -> slice:
         """This piece's share of the channels of a group."""
+        if self.shares == 1:
+            return slice(0, channels)
         bounds = (channels * i // self.shares for i in (self.number, self.number + 1))
         return slice(*bounds)
 
     def of_channels(self, array: Array, groups: int) -> Array:
         """Its images and its share of (N, C, H, W), as (n, G, channels, H, W)."""
         by_group = in_groups(array[self.images], groups)
-        return by_group[:, :, self.share(by_group.shape[2])]
+        return by_group if self.shares == 1 else by_group[:, :, self.share(by_group.shape[2])]
 
 
 # Measured: a piece of so many multiplications, half a millisecond, is worth a thread of its own.

@@ -87,9 +87,9 @@ class SGD(Optimizer):
             change = _change(lr, momentum, dampening, decay, group["nesterov"])
             on_gpu: list[tuple[Tensor, Array]] = []
             for parameter in group["params"]:
-                if parameter.grad is None:
+                if (gradient := parameter.grad) is None:
                     continue
-                grad = parameter.grad._data
+                grad = gradient._data
                 if parameter._data.dtype.char in "fd" and is_on_gpu(parameter._data):
                     on_gpu.append((parameter, grad))
                     continue
