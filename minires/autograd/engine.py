@@ -19,7 +19,7 @@ import numpy as np
 from minires.autograd import anomaly
 from minires.autograd.function import Function, Recorded
 from minires.autograd.grad_mode import enable_grad, no_grad
-from minires.autograd.node import Node
+from minires.autograd.node import Leaf, Node, leading_to
 from minires.autograd.tensor import Tensor, raw
 from minires.device import (
     Array,
@@ -151,7 +151,7 @@ def grad_by_label(
     for i, x in enumerate(inputs):
         places.setdefault(_node_of(x, "grad_by_label() with respect to it"), []).append(i)
     change = {_node_of(x, "grad_by_label() with a change at it"): f for x, f in changes}
-    wanted = _leading_to(set(places), [root])
+    wanted = leading_to(set(places), [root])
     grads: dict[Node, dict[Any, Any]] = {root: dict.fromkeys(labels, seed)}
     heap: list[tuple[int, Node]] = [(-root.rank, root)]
 
@@ -247,18 +247,20 @@ def _run(
     With ``targets`` only the nodes between them and the roots fire, and the gradients that arrive
     at the targets are returned; without, gradients are kept at the leaves.
     """
-    wanted = None if targets is None else _leading_to(targets, [node for node, _ in roots])
+    wanted = None if targets is None else leading_to(targets, [node for node, _ in roots])
     found: dict[Node, Tensor] = {}
     grads: dict[Node, Any] = {}
-    ours: set[Node] = set()  # nodes whose gradient array was made here and may be added to
+    ours: set[Node] = set()  # nodes whose gradient array nobody else has: it may be added to
     heap: list[tuple[int, Node]] = []
 
-    def arrive(node: Node, grad: Any) -> None:
+    def arrive(node: Node, grad: Any, is_ours: bool) -> None:
         if wanted is not None and node not in wanted:
             return
         before = grads.get(node)
         if before is None:
             grads[node] = grad
+            if is_ours:
+                ours.add(node)
             heappush(heap, (-node.rank, node))
         elif create_graph:
             grads[node] = before + grad
@@ -272,15 +274,16 @@ def _run(
 
     with enable_grad() if create_graph else no_grad(), one_blas_thread():
         for node, seed in roots:
-            arrive(node, seed)
+            arrive(node, seed, False)
         while heap:
             _, node = heappop(heap)
             grad = grads.pop(node)
             if node.hooks:
+                ours.discard(node)  # a hook may keep what it is shown
                 grad = _call_hooks(node, grad)
             if targets is None:
                 if node.keeps_grad:
-                    _accumulate(node, grad)
+                    _accumulate(node, grad, node in ours and isinstance(node, Leaf))
             elif node in targets:
                 found[node] = _as_tensor(grad)
             asked = wanted is None or any(parent in wanted for parent in node.parents)
@@ -289,9 +292,10 @@ def _run(
                     grads_in = _fire(node, grad)
                 else:
                     grads_in = _fire_for(wanted, node, grad)
+                is_ours = node.function.hands_over and not create_graph
                 for parent, grad_in in zip(node.parents, grads_in, strict=True):
                     if parent is not None and grad_in is not None:
-                        arrive(parent, _checked(node, parent, grad_in))
+                        arrive(parent, _checked(node, parent, grad_in), is_ours)
                 if not keep:
                     node.free()
     return found
@@ -371,10 +375,10 @@ def _as_tensor(grad: Any) -> Tensor:
 _accumulating = threading.RLock()  # two threads may go backward to one leaf
 
 
-def _accumulate(node: Node, grad: Any) -> None:
+def _accumulate(node: Node, grad: Any, is_ours: bool) -> None:
     with _accumulating:
         if node.grad is None:
-            node.grad = _as_tensor(grad)
+            node.grad = Tensor._wrap(grad, None) if is_ours else _as_tensor(grad)
         else:
             with enable_grad() if isinstance(grad, Tensor) else no_grad():
                 node.grad = node.grad + grad
@@ -402,19 +406,3 @@ def _read_only(grad: Array) -> Array:
     if isinstance(view, np.ndarray):
         view.setflags(write=False)
     return view
-
-
-def _leading_to(targets: set[Node], roots: list[Node]) -> set[Node]:
-    """The nodes on a way from the roots to the targets: those whose backward is needed."""
-    seen: set[Node] = set()
-    stack = list(roots)
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            stack.extend(parent for parent in node.parents if parent is not None)
-    wanted: set[Node] = set()
-    for node in sorted(seen, key=lambda node: node.rank):  # parents before their consumers
-        if node in targets or any(parent in wanted for parent in node.parents):
-            wanted.add(node)
-    return wanted

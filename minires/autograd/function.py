@@ -260,6 +260,9 @@ class Function:
     """
 
     uses_kernels = False  # whether the node must remember the rung of kernels.use(...)
+    # Whether ordinary backward returns arrays in which nobody else has a share: then a leaf keeps
+    # them as they are, without a copy, and gradients that meet are added up in them.
+    hands_over = False
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any, **options: Any) -> Any:

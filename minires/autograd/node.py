@@ -11,7 +11,7 @@ from minires.device import Array
 if TYPE_CHECKING:
     from minires.autograd.tensor import Tensor
 
-__all__ = ["Leaf", "Node"]
+__all__ = ["Leaf", "Node", "leading_to"]
 
 _next_rank = itertools.count().__next__
 
@@ -60,3 +60,19 @@ class Leaf(Node):
     def __init__(self, data: Array):
         super().__init__((), data.shape, data.dtype)
         self.keeps_grad = True
+
+
+def leading_to(targets: set[Node], roots: list[Node]) -> set[Node]:
+    """The nodes on a way from the roots to the targets: those whose backward is needed."""
+    seen: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(parent for parent in node.parents if parent is not None)
+    wanted: set[Node] = set()
+    for node in sorted(seen, key=lambda node: node.rank):  # parents before their consumers
+        if node in targets or any(parent in wanted for parent in node.parents):
+            wanted.add(node)
+    return wanted

@@ -27,6 +27,7 @@ class Conv2d(Function):
     """out = conv(x, weight) + bias."""
 
     uses_kernels = True
+    hands_over = True
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, **how: Any) -> Any:

@@ -25,6 +25,7 @@ class BatchNorm(Function):
     """out = weight * (x - mean) / sqrt(var + eps) + bias, with mean and var of the batch."""
 
     uses_kernels = True
+    hands_over = True
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
@@ -49,6 +50,7 @@ class BatchNormEval(Function):
     """The same with given mean and var, which are constants."""
 
     uses_kernels = True
+    hands_over = True
 
     @staticmethod
     def forward(

@@ -15,7 +15,7 @@ the accuracy of their dtype, without a pass in float64.
 from __future__ import annotations
 
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,24 +45,14 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
     if not x.size:
         zeros = array_module(x).zeros(x.shape[1], dtype=x.dtype)
         return zeros, zeros.copy()
-    C = x.shape[1]
     rows = _laid_out(x, lies_images_last(x))
 
-    def moments(piece: slice) -> tuple[int, Array, Array]:
-        deviation = scratch(rows, "deviation", rows[piece].shape, x.dtype)
-        count, mean, rest, squares = _moments(rows[piece], C, deviation)
-        return count, mean + rest, squares
+    def moments(piece: slice) -> _Moments:
+        return _moments(rows[piece], x.shape[1], scratch(rows, "x", rows[piece].shape, x.dtype))
 
     parts = map_chunks(moments, len(rows), _stats_bytes(rows), blas=True)
-    count, origin, squares = parts[0]
-    mean = 0.0  # counted from origin: small numbers, which lose nothing when they are added
-    for count_b, mean_b, squares_b in parts[1:]:
-        total = count + count_b
-        delta = (mean_b - origin) - mean
-        mean = mean + delta * (count_b / total)
-        squares = squares + squares_b + delta * delta * (count * count_b / total)
-        count = total
-    return (origin + mean).astype(x.dtype), (squares / count).astype(x.dtype)
+    mean, var = _combined(parts)
+    return mean.astype(x.dtype), var.astype(x.dtype)
 
 
 def batch_norm_train(
@@ -70,7 +60,8 @@ def batch_norm_train(
 ) -> tuple[Array, Array, Array]:
     """:func:`batch_norm` with the statistics of the batch, and these.
 
-    Where the batch is one chunk, x - mean is computed once for both.
+    For its variance each chunk takes its own mean from x.  That is kept, in the place of the
+    output, and what the mean of the chunk is off that of the batch is part of the shift.
 
     Args:
         x: (N, C) or (N, C, ...).
@@ -89,25 +80,32 @@ def batch_norm_train(
            [ 1.]]), array([2.]), array([1.]))
     """
     check_batch_norm(x, operation="batch_norm_train", weight=weight, bias=bias)
-    last = lies_images_last(x)
-    rows = _laid_out(x, last)
-    if len(chunks(len(rows), _stats_bytes(rows))) != 1 or not x.size:
-        mean, var = batch_norm_stats(x)
-        return batch_norm(x, mean, var, weight, bias, eps=eps), mean, var
     out = empty_beside(x, x.shape, _widest(x, weight, bias))
-    into = _laid_out(out, last)
+    if not x.size:
+        return out, *batch_norm_stats(x)
+    last = lies_images_last(x)
+    rows, into = _laid_out(x, last), _laid_out(out, last)
+    pieces = chunks(len(rows), _stats_bytes(rows))
 
-    def work(whole: slice) -> tuple[Array, Array]:
-        count, mean, rest, squares = _moments(rows, x.shape[1], into)
-        var = (squares / count).astype(x.dtype)
-        scale = _scale(var, weight, eps)
-        shift = -rest * scale if bias is None else bias - rest * scale
-        np.multiply(into, _beside(scale, rows), out=into)
-        np.add(into, _beside(shift.astype(out.dtype), rows), out=into)
-        return (mean + rest).astype(x.dtype), var
+    def moments(piece: slice) -> _Moments:
+        return _moments(rows[piece], x.shape[1], into[piece])
 
-    [(mean, var)] = map_pieces(work, [slice(None)], blas=True)
-    return out, mean, var
+    parts = map_pieces(moments, pieces, blas=True)
+    mean, var = _combined(parts)
+    var = var.astype(x.dtype)
+    scale = _scale(var, weight, eps)
+    scale_beside = _beside(scale, rows)
+
+    def finish(number: int) -> None:
+        shift = (parts[number].mean - mean) * scale
+        if bias is not None:
+            shift += bias
+        part = into[pieces[number]]
+        part *= scale_beside
+        part += _beside(shift.astype(out.dtype), rows)
+
+    map_pieces(finish, list(range(len(pieces))))
+    return out, mean.astype(x.dtype), var
 
 
 def batch_norm(
@@ -218,64 +216,43 @@ def batch_norm_grad(
         return xp.zeros(x.shape, dtype=dtype), zeros, zeros.copy()
     last = lies_images_last(x)
     rows, grads = _laid_out(x, last), _laid_out(grad_out, last)
-    m = x.size // C
-    mean_beside = _beside(mean.astype(dtype, copy=False), rows)
     grad_x = empty_beside(x, x.shape, dtype)
     into = _laid_out(grad_x, last)
+    pieces = chunks(len(rows), 4 * into[:1].nbytes)
+    mean = _beside(mean.astype(dtype, copy=False), rows)
 
-    def sums(piece: slice) -> tuple[Array, Array, Array]:
-        deviation = scratch(rows, "deviation", rows[piece].shape, dtype)
-        xp.subtract(rows[piece], mean_beside, out=deviation)
+    def sums(piece: slice) -> tuple[Array, Array]:
+        deviation = into[piece]  # x - mean, for now
+        xp.subtract(rows[piece], mean, out=deviation)
         g = grads[piece]
-        return _channel_sum(g, C), _channel_dot(deviation, g, C), deviation
+        return _channel_sum(g, C), _channel_dot(deviation, g, C)
 
-    def finish(parts: list[tuple[Array, Array, Array]]) -> _Constants:
-        grad_bias, grad_weight, _ = parts[0]
-        for part_bias, part_weight, _ in parts[1:]:
-            grad_bias = grad_bias + part_bias
-            grad_weight = grad_weight + part_weight
-        grad_bias = grad_bias.astype(dtype)
-        grad_weight = grad_weight.astype(dtype) * inverse_std
-        # scale * (g - grad_bias/m - (x - mean)*inverse_std*grad_weight/m)
-        #     = scale*g + ((x - mean)*slope + shift)
-        slope = _beside(-scale * (inverse_std * grad_weight / m), rows)
-        shift = _beside(-scale * (grad_bias / m), rows)
-        return _Constants(grad_weight, grad_bias, _beside(scale, rows), slope, shift)
+    parts = map_pieces(sums, pieces, blas=True)
+    grad_bias, grad_weight = parts[0]
+    for part_bias, part_weight in parts[1:]:
+        grad_bias = grad_bias + part_bias
+        grad_weight = grad_weight + part_weight
+    grad_bias = grad_bias.astype(dtype)
+    grad_weight = grad_weight.astype(dtype) * inverse_std
 
-    def send_back(piece: slice, found: _Constants, deviation: Array | None = None) -> None:
-        part = into[piece]
-        xp.multiply(grads[piece], found.scale, out=part)
-        if training:
-            if deviation is None:
-                deviation = scratch(part, "deviation", part.shape, dtype)
-                xp.subtract(rows[piece], mean_beside, out=deviation)
-            deviation *= found.slope
-            deviation += found.shift
-            part += deviation
+    # scale * (g - grad_bias/m - (x - mean)*inverse_std*grad_weight/m)
+    #     = scale*g + ((x - mean)*slope + shift)
+    m = x.size // C
+    slope = _beside(-scale * (inverse_std * grad_weight / m), rows)
+    shift = _beside(-scale * (grad_bias / m), rows)
+    scale = _beside(scale, rows)
 
-    def all_at_once(piece: slice) -> _Constants:
-        part = sums(piece)
-        found = finish([part])
-        send_back(piece, found, part[2])
-        return found
+    def finish(piece: slice) -> None:
+        part, g = into[piece], grads[piece]
+        if not training:
+            xp.multiply(g, scale, out=part)
+            return
+        part *= slope
+        part += shift
+        part += xp.multiply(g, scale, out=scratch(part, "scaled", part.shape, dtype))
 
-    pieces = chunks(len(rows), 4 * dtype.itemsize * (rows.size // len(rows)))
-    if len(pieces) == 1:
-        (found,) = map_pieces(all_at_once, pieces, blas=True)
-    else:
-        found = finish(map_pieces(sums, pieces, blas=True))
-        map_pieces(partial(send_back, found=found), pieces)
-    return grad_x, found.grad_weight, found.grad_bias
-
-
-class _Constants(NamedTuple):
-    """The sums (C,), and what the rows are multiplied by and shifted by on the way back."""
-
-    grad_weight: Array
-    grad_bias: Array
-    scale: Array
-    slope: Array
-    shift: Array
+    map_pieces(finish, pieces)
+    return grad_x, grad_weight, grad_bias
 
 
 # NumPy's inner loop runs over the last axis.  Where images are large that is a plane, beside one
@@ -308,18 +285,37 @@ def _stats_bytes(rows: Array) -> int:
     return 2 * int(rows.nbytes) // max(1, len(rows))
 
 
-def _moments(part: Array, C: int, deviation: Array) -> tuple[int, Array, Array, Array]:
-    """count, mean, rest, squares: of each channel of a chunk, whose mean is mean + rest.
+class _Moments(NamedTuple):
+    """Of each channel of a chunk; its mean is mean + rest."""
 
-    ``deviation`` receives part - mean, and ``squares`` is the sum of the squared deviations.
-    """
+    size: int  # numbers
+    mean: Array
+    rest: Array  # 0, but for what rounding took from the mean
+    squares: Array  # the sum of the squared deviations
+
+
+def _moments(part: Array, C: int, deviation: Array) -> _Moments:
+    """The moments of a chunk; ``deviation`` receives part - mean."""
     xp = array_module(part)
     count = part.size // C
     mean = (_channel_sum(part, C) / count).astype(part.dtype)
     xp.subtract(part, _beside(mean, part), out=deviation)
-    rest = _channel_sum(deviation, C) / count  # 0, but for what rounding took from the mean
+    rest = _channel_sum(deviation, C) / count
     squares = _channel_dot(deviation, deviation, C) - count * rest * rest
-    return count, mean, rest, xp.maximum(squares, 0)  # rounding could leave -0.0000001
+    return _Moments(count, mean, rest, xp.maximum(squares, 0))  # rounding could leave -0.0000001
+
+
+def _combined(parts: list[_Moments]) -> tuple[Array, Array]:
+    """Mean and variance of all chunks, in float64."""
+    count, origin, rest, squares = parts[0]
+    mean = rest  # counted from origin: small numbers, which lose nothing when they are added
+    for part in parts[1:]:
+        total = count + part.size
+        delta = (part.mean - origin.astype(np.float64)) + part.rest - mean
+        mean = mean + delta * (part.size / total)
+        squares = squares + part.squares + delta * delta * (count * part.size / total)
+        count = total
+    return origin + mean, squares / count
 
 
 def _channel_sum(part: Array, C: int) -> Array:
