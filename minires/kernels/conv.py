@@ -16,9 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from minires.device import Array, array_module
+from minires.kernels import whole_plane
 from minires.kernels.checks import check_floating, check_grad_out
 from minires.kernels.geometry import Pair, check_conv2d, pair
 from minires.kernels.layout import empty_beside, empty_images_last
@@ -99,8 +102,13 @@ def conv2d(
     bytes_each = dtype.itemsize * working_set(x.shape[1], len(weight), reading, *size)
     products = math.prod(shape) * weight[0].size
     pieces = cut(len(x), bytes_each, products, len(weight) // groups)
-    last = in_one_chunk(pieces) and images_together(
-        to_move(x), len(reading.rows) * groups, weight.size
+    at = _places(x, weight.shape, x.shape, size, how, pieces)
+    if at is not None:
+        return whole_plane.forward(x, weight, bias, at, shape)
+    last = (
+        isinstance(x, np.ndarray)
+        and in_one_chunk(pieces)
+        and images_together(to_move(x), len(reading.rows) * groups, weight.size)
     )
     out = empty_images_last(shape, dtype) if last else xp.empty(shape, dtype)
 
@@ -155,6 +163,9 @@ def conv2d_grad_input(
     by_input = _ByInput(grad_out, weight, x_shape, how)
     products = grad_out.size * weight[0].size
     pieces = cut(x_shape[0], by_input.bytes_each, products, weight.shape[1])
+    at = _places(grad_out, weight.shape, x_shape, size, how, pieces)
+    if at is not None:
+        return whole_plane.grad_input(grad_out, weight, at, x_shape)
     map_pieces(by_input.work, pieces, blas=True)
     return by_input.grad_x
 
@@ -204,6 +215,9 @@ def conv2d_grad_weight(
     bytes_each = dtype.itemsize * working_set(x.shape[1], C_out, reading, *size)
     products = grad_out.size * C_group * KH * KW
     pieces = cut(len(x), bytes_each, products, C_out // groups)
+    at = _places(x, weight_shape, x.shape, size, how, pieces)
+    if at is not None:
+        return whole_plane.grad_weight(grad_out, x, at, weight_shape)
     found = map_pieces(work, pieces, blas=True)
     grad_weight = xp.empty(weight_shape, dtype)
     if not pieces:
@@ -261,6 +275,10 @@ def conv2d_grads(
     by_input = _ByInput(grad_out, weight, x.shape, how)
     products = 2 * grad_out.size * weight[0].size
     pieces = cut(len(x), by_input.bytes_each, products, weight.shape[1])
+    at = _places(x, weight.shape, x.shape, size, how, pieces)
+    if at is not None:
+        grad_x = whole_plane.grad_input(grad_out, weight, at, x.shape)
+        return grad_x, whole_plane.grad_weight(grad_out, x, at, weight.shape)
     found = map_pieces(partial(by_input.work_on_both, x), pieces, blas=True)
     xp = array_module(x)
     grad_weight = xp.empty(weight.shape, xp.result_type(grad_out, x))
@@ -282,6 +300,16 @@ def conv2d_grads(
 
     map_pieces(finish, list(range(shares)))
     return by_input.grad_x, grad_weight
+
+
+def _places(
+    x: Array, weight: tuple[int, ...], image: tuple[int, ...], out: Pair, how: _Setting, pieces: Any
+) -> whole_plane.Places | None:
+    """What :mod:`minires.kernels.whole_plane` needs, if it is for this work, in one piece."""
+    small = image[2] * image[3] <= weight[2] * weight[3] and how.groups == 1 == len(pieces)
+    if not small or not isinstance(x, np.ndarray):
+        return None
+    return whole_plane.places(weight, image[2:], out, *how[:3])
 
 
 class _Part(NamedTuple):

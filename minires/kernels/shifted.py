@@ -53,6 +53,7 @@ __all__ = [
     "correlate_with",
     "images_together",
     "matrices",
+    "short_sums",
     "to_move",
     "turned_matrices",
     "working_set",
@@ -147,7 +148,7 @@ class _Sum:
 
     def __init__(self, weights: Array, out: Array, together: bool):
         self.weights, self.planes = weights, _planes(out, together)
-        self.sums = _short_sums(weights.shape[3])
+        self.sums = short_sums(weights.shape[3])
         self.matmul = array_module(out).matmul
         n, G, M, OH, OW, deep = self.planes.shape
         shape = (n, G, M, OH * OW * deep)
@@ -209,12 +210,12 @@ class _Pairs:
 LONGEST_SUM = 128
 
 
-def _short_sums(length: int) -> list[slice]:
+def short_sums(length: int) -> list[slice]:
     """Cut the inner size of a product, so that no rounding errors build up along a long sum.
 
     A product adds its terms one after the other; several shorter sums, added at the end, err less.
 
-    >>> _short_sums(96), _short_sums(192)
+    >>> short_sums(96), short_sums(192)
     ([slice(0, 96, None)], [slice(0, 96, None), slice(96, 192, None)])
     """
     parts = -(-length // LONGEST_SUM)

@@ -115,7 +115,7 @@ def test_a_long_sum_is_cut_and_its_second_part_takes_memory(
 def test_no_sum_has_more_than_128_terms_and_there_are_as_few_and_as_even_as_can_be(
     length: int,
 ) -> None:
-    sums = shifted._short_sums(length)
+    sums = shifted.short_sums(length)
     assert [i for terms in sums for i in range(terms.start, terms.stop)] == list(range(length))
     sizes = [terms.stop - terms.start for terms in sums]
     assert len(sums) == int(np.ceil(length / 128))
