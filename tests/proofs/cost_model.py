@@ -71,7 +71,7 @@ def measure(shape: Shape, rounds: int) -> list[tuple[str, bool, dict[bool, float
     g = rng.standard_normal((N, 1, M, size, size), dtype=np.float32)
     weights = matrices(rng.standard_normal((1, M, C, kernel, kernel), dtype=np.float32))
     ways = {False: float("inf"), True: 0.0}
-    chosen = shifted.images_together(x[0].size, g[0].size, kernel, weights.size)
+    chosen = shifted.images_together(shifted.to_move(x, g), kernel, weights.size)
     forward = seconds(lambda: correlate(x, weights, reading, g), ways, rounds)
     by_weight = seconds(lambda: correlate_with(g, x, reading), ways, rounds)
     return [("forward", chosen, forward), ("by weight", chosen, by_weight)]
