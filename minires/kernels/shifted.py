@@ -29,12 +29,15 @@ stride it is several small convolutions, one for each remainder of the pixel's r
 with its own taps of the kernel, so that no zeros between the pixels are multiplied.  The gradient
 by the weight is the same products the other way round:
 
-    grad_weight_kh = sum over the images of  grad_out @ unfolded[:, rows of kh]^T
-    (M, KW*C)                                (M, OH*OW)  (OH*OW, KW*C)
+    grad_weight_kh^T = sum over the images of  unfolded[:, rows of kh] @ grad_out^T
+    (KW*C, M)                                  (KW*C, OH*OW)   (OH*OW, M)
 
-Small planes of many channels make thin matrices.  Then all images of a chunk lie side by side in
-one, with the image as the last axis: the "image" above has n numbers in each column, and all else
-stays as it is.
+It can be had from the unfolded grad_out too, as the sum over the pixels of what the taps read of
+grad_out times x.  So where both gradients are asked for, grad_out is unfolded once, and x is not.
+
+Small planes make small matrices.  Then all images of a chunk lie side by side in one, with the
+image as the last axis: the "image" above has n numbers in each column, and all else stays as it is.
+Images that lie so in memory already (kernels/layout.py) need not be moved for it.
 """
 
 from __future__ import annotations
@@ -205,8 +208,8 @@ class _Pairs:
             self.matmul(block, self.turned).sum(axis=0, out=self.found[kh])
 
 
-# With 128 terms the error in float32 is PyTorch's or less (1.08 of it for images of 2x2); without a
-# bound it is 1.6 times that at 128 channels and more.  Measured: minires bench --only accuracy.
+# With 128 terms the error in float32 is PyTorch's or less; without a bound it is 1.6 times that at
+# 128 channels and more.  Measured: minires bench --only accuracy.
 LONGEST_SUM = 128
 
 
