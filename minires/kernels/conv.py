@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from functools import partial
 
 import numpy as np
 
 from minires.device import Array, array_module
 from minires.kernels import whole_plane
 from minires.kernels.checks import check_floating, check_grad_out
-from minires.kernels.geometry import Pair, check_conv2d, pair
+from minires.kernels.geometry import Pair
 from minires.kernels.layout import empty_beside, empty_images_last
 from minires.kernels.parallel import map_pieces
 from minires.kernels.pieces import (
@@ -34,8 +33,8 @@ from minires.kernels.pieces import (
     in_one_chunk,
     once_a_share,
 )
+from minires.kernels.plan import Plan, planned
 from minires.kernels.shifted import (
-    Reading,
     correlate,
     correlate_both,
     correlate_with,
@@ -43,19 +42,9 @@ from minires.kernels.shifted import (
     matrices,
     to_move,
     turned_matrices,
-    working_set,
 )
 
 __all__ = ["conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv2d_grads"]
-
-
-class _Setting(NamedTuple):
-    """What a convolution was asked for, once it has been checked."""
-
-    stride: Pair
-    padding: Pair
-    dilation: Pair
-    groups: int
 
 
 def conv2d(
@@ -91,31 +80,23 @@ def conv2d(
     >>> conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), stride=2, padding=1).shape
     (1, 4, 4, 4)
     """
-    size = check_conv2d(x, weight, bias, stride, padding, dilation, groups)
-    how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
-    shape = (len(x), len(weight), *size)
+    plan = planned("conv2d", x, weight, bias, stride, padding, dilation, groups)
+    N, C_out = len(x), len(weight)
+    shape = (N, C_out, *plan.size)
     xp = array_module(x)
     dtype = xp.result_type(x, weight)
-    reading = _forward(weight.shape[2:], how)
+    products = math.prod(shape) * (weight.size // C_out)
+    pieces = cut(N, dtype.itemsize * plan.numbers, products, C_out // groups)
+    if plan.at is not None and _in_one_piece(x, pieces):
+        return whole_plane.forward(x, weight, bias, plan.at, shape)
     filters = filters_in_groups(weight, groups)
     weights = once_a_share(lambda share: matrices(filters[:, share]))
-    bytes_each = dtype.itemsize * working_set(x.shape[1], len(weight), reading, *size)
-    products = math.prod(shape) * weight[0].size
-    pieces = cut(len(x), bytes_each, products, len(weight) // groups)
-    at = _places(x, weight.shape, x.shape, size, how, pieces)
-    if at is not None:
-        return whole_plane.forward(x, weight, bias, at, shape)
-    last = (
-        isinstance(x, np.ndarray)
-        and in_one_chunk(pieces)
-        and images_together(to_move(x), len(reading.rows) * groups, weight.size)
-    )
-    out = empty_images_last(shape, dtype) if last else xp.empty(shape, dtype)
+    out = (empty_images_last if _gives_images_last(x, weight, pieces) else xp.empty)(shape, dtype)
 
     def work(piece: Piece) -> None:
         part = piece.of_channels(out, groups)
-        share = piece.share(len(weight) // groups)
-        correlate(in_groups(x[piece.images], groups), weights(share), reading, part)
+        share = piece.share(C_out // groups)
+        correlate(in_groups(x[piece.images], groups), weights(share), plan.reading, part)
         if bias is not None:
             part += bias.reshape(groups, -1, 1, 1)[:, share]
 
@@ -155,17 +136,14 @@ def conv2d_grad_input(
            [1., 1., 1., 1.],
            [1., 1., 1., 1.]])
     """
-    size = check_conv2d(
-        x_shape, weight, None, stride, padding, dilation, groups, operation="conv2d_grad_input"
-    )
-    how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
-    check_grad_out("conv2d_grad_input", grad_out, (x_shape[0], weight.shape[0], *size))
-    by_input = _ByInput(grad_out, weight, x_shape, how)
-    products = grad_out.size * weight[0].size
+    name = "conv2d_grad_input"
+    plan = planned(name, x_shape, weight, None, stride, padding, dilation, groups)
+    check_grad_out(name, grad_out, (x_shape[0], len(weight), *plan.size))
+    by_input = _ByInput(grad_out, weight, x_shape, groups, plan)
+    products = grad_out.size * (weight.size // len(weight))
     pieces = cut(x_shape[0], by_input.bytes_each, products, weight.shape[1])
-    at = _places(grad_out, weight.shape, x_shape, size, how, pieces)
-    if at is not None:
-        return whole_plane.grad_input(grad_out, weight, at, x_shape)
+    if plan.at is not None and _in_one_piece(grad_out, pieces):
+        return whole_plane.grad_input(grad_out, weight, plan.at, x_shape)
     map_pieces(by_input.work, pieces, blas=True)
     return by_input.grad_x
 
@@ -198,26 +176,21 @@ def conv2d_grad_weight(
     >>> conv2d_grad_weight(np.ones((2, 1, 3, 3)), np.ones((2, 1, 3, 3)), (1, 1, 1, 1))
     array([[[[18.]]]])
     """
-    size = check_conv2d(
-        x, weight_shape, None, stride, padding, dilation, groups, operation="conv2d_grad_weight"
-    )
-    how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
-    check_grad_out("conv2d_grad_weight", grad_out, (x.shape[0], weight_shape[0], *size))
+    name = "conv2d_grad_weight"
+    plan = planned(name, x, weight_shape, None, stride, padding, dilation, groups)
     C_out, C_group, KH, KW = weight_shape
-    reading = _forward((KH, KW), how)
+    check_grad_out(name, grad_out, (len(x), C_out, *plan.size))
     xp = array_module(x)
     dtype = xp.result_type(grad_out, x)
 
     def work(piece: Piece) -> Array:
         g = piece.of_channels(grad_out, groups)
-        return correlate_with(g, in_groups(x[piece.images], groups), reading)
+        return correlate_with(g, in_groups(x[piece.images], groups), plan.reading)
 
-    bytes_each = dtype.itemsize * working_set(x.shape[1], C_out, reading, *size)
     products = grad_out.size * C_group * KH * KW
-    pieces = cut(len(x), bytes_each, products, C_out // groups)
-    at = _places(x, weight_shape, x.shape, size, how, pieces)
-    if at is not None:
-        return whole_plane.grad_weight(grad_out, x, at, weight_shape)
+    pieces = cut(len(x), dtype.itemsize * plan.numbers, products, C_out // groups)
+    if plan.at is not None and _in_one_piece(x, pieces):
+        return whole_plane.grad_weight(grad_out, x, plan.at, weight_shape)
     found = map_pieces(work, pieces, blas=True)
     grad_weight = xp.empty(weight_shape, dtype)
     if not pieces:
@@ -266,23 +239,20 @@ def conv2d_grads(
     >>> grad_x.item(), grad_weight.item()
     (21.0, 15.0)
     """
-    size = check_conv2d(
-        x.shape, weight, None, stride, padding, dilation, groups, operation="conv2d_grad_input"
-    )
-    how = _Setting(pair(stride), pair(padding), pair(dilation), groups)
-    check_grad_out("conv2d_grad_input", grad_out, (x.shape[0], weight.shape[0], *size))
+    name = "conv2d_grad_input"
+    plan = planned(name, x.shape, weight, None, stride, padding, dilation, groups)
+    check_grad_out(name, grad_out, (len(x), len(weight), *plan.size))
     check_floating("conv2d_grad_weight", x=x)
-    by_input = _ByInput(grad_out, weight, x.shape, how)
-    products = 2 * grad_out.size * weight[0].size
+    by_input = _ByInput(grad_out, weight, x.shape, groups, plan)
+    products = 2 * grad_out.size * (weight.size // len(weight))
     pieces = cut(len(x), by_input.bytes_each, products, weight.shape[1])
-    at = _places(x, weight.shape, x.shape, size, how, pieces)
-    if at is not None:
-        grad_x = whole_plane.grad_input(grad_out, weight, at, x.shape)
-        return grad_x, whole_plane.grad_weight(grad_out, x, at, weight.shape)
+    if plan.at is not None and _in_one_piece(x, pieces):
+        grad_x = whole_plane.grad_input(grad_out, weight, plan.at, x.shape)
+        return grad_x, whole_plane.grad_weight(grad_out, x, plan.at, weight.shape)
     found = map_pieces(partial(by_input.work_on_both, x), pieces, blas=True)
     xp = array_module(x)
     grad_weight = xp.empty(weight.shape, xp.result_type(grad_out, x))
-    reached = sum(part.reading.taps for part in by_input.parts)
+    reached = sum(part.reading.taps for part in plan.parts)
     if not pieces or reached < weight.shape[2] * weight.shape[3]:  # taps that see padding alone
         grad_weight.fill(0)
     by_group = filters_in_groups(grad_weight, groups)
@@ -291,7 +261,7 @@ def conv2d_grads(
     def finish(number: int) -> None:
         mine = by_group[:, :, pieces[number].share(weight.shape[1])]
         by_part = zip(*found[number::shares], strict=True)  # of each part, from every chunk
-        for part, of_part in zip(by_input.parts, by_part, strict=True):
+        for part, of_part in zip(plan.parts, by_part, strict=True):
             # (KH, G, KW*M, C) -> (G, M, C, KH, KW), of the kernel rows and columns of this part
             total = _sum_in_order(of_part)
             KH, KW, C = len(part.reading.rows), len(part.reading.columns), total.shape[3]
@@ -302,43 +272,34 @@ def conv2d_grads(
     return by_input.grad_x, grad_weight
 
 
-def _places(
-    x: Array, weight: tuple[int, ...], image: tuple[int, ...], out: Pair, how: _Setting, pieces: Any
-) -> whole_plane.Places | None:
-    """What :mod:`minires.kernels.whole_plane` needs, if it is for this work, in one piece."""
-    small = image[2] * image[3] <= weight[2] * weight[3] and how.groups == 1 == len(pieces)
-    if not small or not isinstance(x, np.ndarray):
-        return None
-    return whole_plane.places(weight, image[2:], out, *how[:3])
+def _in_one_piece(x: Array, pieces: list[Piece]) -> bool:
+    return len(pieces) == 1 and isinstance(x, np.ndarray)
 
 
-class _Part(NamedTuple):
-    """The pixels of one remainder of rows and columns, and what reaches them."""
-
-    pixels: tuple[slice, slice]
-    taps: tuple[slice, slice]  # of the kernel
-    reading: Reading  # of grad_out
+def _gives_images_last(x: Array, weight: Array, pieces: list[Piece]) -> bool:
+    """Whether the output lies images last: the work is not cut, and done so without a detour."""
+    if not in_one_chunk(pieces) or not isinstance(x, np.ndarray):
+        return False
+    products = weight.shape[2] * (x.shape[1] // weight.shape[1])  # kernel rows, groups
+    return images_together(to_move(x), products, weight.size)
 
 
 class _ByInput:
-    """The gradient by the input, a chunk at a time: S*S convolutions of grad_out.
-
-    Pixel h = S*q + a - P belongs to remainder a.  Output oh reads it with kernel row kh if
-    oh*S + kh*D = h + P, so only kernel rows with kh*D = a modulo S do, each from oh =
-    q + (a - kh*D)/S: a convolution of grad_out with stride 1, of those rows of the kernel.
+    """The gradient by the input, a chunk at a time: S*S convolutions of grad_out, plan.parts.
 
     The gradient by the weight can be had from the same numbers.  A tap of the kernel belongs to one
-    remainder, and its gradient is the sum over the pixels of x * what it reads of grad_out.
+    part, and its gradient is the sum over the pixels of x * what it reads of grad_out.
     """
 
-    def __init__(self, grad_out: Array, weight: Array, x_shape: tuple[int, ...], how: _Setting):
-        self.grad_out, self.groups = grad_out, how.groups
+    def __init__(
+        self, grad_out: Array, weight: Array, x_shape: tuple[int, ...], groups: int, plan: Plan
+    ):
+        self.grad_out, self.groups, self.parts = grad_out, groups, plan.parts
         dtype = array_module(grad_out).result_type(grad_out, weight)
         self.grad_x = empty_beside(grad_out, x_shape, dtype)
-        filters = filters_in_groups(weight, how.groups)
-        self.parts, numbers = _parts(weight.shape, x_shape[1:], how)
+        filters = filters_in_groups(weight, groups)
         self.weights = [once_a_share(partial(_turned, filters, *part.taps)) for part in self.parts]
-        self.bytes_each = self.grad_x.itemsize * numbers
+        self.bytes_each = dtype.itemsize * plan.numbers_by_input
 
     def work(self, piece: Piece) -> None:
         g = in_groups(self.grad_out[piece.images], self.groups)
@@ -369,50 +330,3 @@ def _sum_in_order(parts: Iterable[Array]) -> Array:
 
 def _turned(filters: Array, rows: slice, columns: slice, share: slice) -> Array:
     return turned_matrices(filters[:, :, share, rows, columns])
-
-
-class _Remainder(NamedTuple):
-    """The pixels of one remainder along an axis, and the taps of the kernel that reach them."""
-
-    pixels: slice
-    taps: slice
-    offsets: tuple[int, ...]  # tap k of the i-th pixel reads grad_out at i + offset
-
-
-@lru_cache(maxsize=1024)
-def _parts(
-    weight: tuple[int, ...], image: tuple[int, ...], how: _Setting
-) -> tuple[list[_Part], int]:
-    """All parts of images (C, H, W), and how many numbers the largest works on for each image."""
-    C, *size = image
-    rows, columns = (_remainders(weight[2 + a], size[a], how, a) for a in (0, 1))
-    parts, numbers = [], 0
-    for r in rows:
-        for c in columns:
-            reading = Reading(r.offsets, c.offsets, 1, 1)
-            parts.append(_Part((r.pixels, c.pixels), (r.taps, c.taps), reading))
-            height, width = (len(range(n)[p]) for n, p in zip(size, parts[-1].pixels, strict=True))
-            numbers = max(numbers, working_set(weight[0], C, reading, height, width))
-    return parts, numbers
-
-
-def _remainders(K: int, size: int, how: _Setting, axis: int) -> list[_Remainder]:
-    S, P, D = how.stride[axis], how.padding[axis], how.dilation[axis]
-    found = []
-    for a in range(S):
-        q = max(0, -((a - P) // S))  # the first pixel is S*q + a - P, the first not below 0
-        pixels = slice(S * q + a - P, size, S)
-        taps = [k for k in range(K) if (k * D - a) % S == 0]
-        of_kernel = slice(taps[0], K, S // math.gcd(S, D)) if taps else slice(0)  # the same taps
-        if len(range(size)[pixels]):
-            found.append(_Remainder(pixels, of_kernel, tuple(q + (a - k * D) // S for k in taps)))
-    return found
-
-
-@lru_cache
-def _forward(kernel: Pair, how: _Setting) -> Reading:
-    """Where output (i, j) reads in the image: tap (kh, kw) at i*stride + kh*dilation - padding."""
-    (SH, SW), (PH, PW), (DH, DW) = how.stride, how.padding, how.dilation
-    KH, KW = kernel
-    rows = tuple(kh * DH - PH for kh in range(KH))
-    return Reading(rows, tuple(kw * DW - PW for kw in range(KW)), SH, SW)
