@@ -44,7 +44,8 @@ def elementwise(ufunc: Callable[..., Any], *arrays: Any, out: Array | None = Non
         *given, into = (array[piece] for array in flat)
         ufunc(*given, out=into)
 
-    map_chunks(work, first.size, len(flat) * first.itemsize)
+    # By half: so short calls hand over to each other too often for smaller pieces to pay.
+    map_chunks(work, first.size, len(flat) * first.itemsize // 2)
     return result
 
 

@@ -50,7 +50,7 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
     def moments(piece: slice) -> _Moments:
         return _moments(rows[piece], x.shape[1], scratch(rows, "x", rows[piece].shape, x.dtype))
 
-    parts = map_chunks(moments, len(rows), _stats_bytes(rows), blas=True)
+    parts = map_chunks(moments, len(rows), _bytes_each(rows, 2), blas=True)
     mean, var = _combined(parts)
     return mean.astype(x.dtype), var.astype(x.dtype)
 
@@ -85,7 +85,7 @@ def batch_norm_train(
         return out, *batch_norm_stats(x)
     last = lies_images_last(x)
     rows, into = _laid_out(x, last), _laid_out(out, last)
-    pieces = chunks(len(rows), _stats_bytes(rows))
+    pieces = chunks(len(rows), _bytes_each(rows, 2))
 
     def moments(piece: slice) -> _Moments:
         return _moments(rows[piece], x.shape[1], into[piece])
@@ -100,9 +100,10 @@ def batch_norm_train(
         shift = (parts[number].mean - mean) * scale
         if bias is not None:
             shift += bias
-        part = into[pieces[number]]
-        part *= scale_beside
-        part += _beside(shift.astype(out.dtype), rows)
+        part, shift = into[pieces[number]], _beside(shift.astype(out.dtype), rows)
+        with _in_runs(part):
+            part *= scale_beside
+            part += shift
 
     map_pieces(finish, list(range(len(pieces))))
     return out, mean.astype(x.dtype), var
@@ -155,13 +156,14 @@ def batch_norm(
 
     def work(piece: slice) -> None:
         part = rows[piece]
-        if mean is not None:
-            part = xp.subtract(part, mean, out=into[piece])
-        part = xp.multiply(part, scale, out=into[piece])
-        if bias is not None:
-            part += bias
+        with _in_runs(part):
+            if mean is not None:
+                part = xp.subtract(part, mean, out=into[piece])
+            part = xp.multiply(part, scale, out=into[piece])
+            if bias is not None:
+                part += bias
 
-    map_chunks(work, len(rows), 2 * into[:1].nbytes)
+    map_chunks(work, len(rows), _bytes_each(into, 2))
     return out
 
 
@@ -218,12 +220,13 @@ def batch_norm_grad(
     rows, grads = _laid_out(x, last), _laid_out(grad_out, last)
     grad_x = empty_beside(x, x.shape, dtype)
     into = _laid_out(grad_x, last)
-    pieces = chunks(len(rows), 4 * into[:1].nbytes)
+    pieces = chunks(len(rows), _bytes_each(into, 4))
     mean = _beside(mean.astype(dtype, copy=False), rows)
 
     def sums(piece: slice) -> tuple[Array, Array]:
         deviation = into[piece]  # x - mean, for now
-        xp.subtract(rows[piece], mean, out=deviation)
+        with _in_runs(deviation):
+            xp.subtract(rows[piece], mean, out=deviation)
         g = grads[piece]
         return _channel_sum(g, C), _channel_dot(deviation, g, C)
 
@@ -244,12 +247,13 @@ def batch_norm_grad(
 
     def finish(piece: slice) -> None:
         part, g = into[piece], grads[piece]
-        if not training:
-            xp.multiply(g, scale, out=part)
-            return
-        part *= slope
-        part += shift
-        part += xp.multiply(g, scale, out=scratch(part, "scaled", part.shape, dtype))
+        with _in_runs(part):
+            if not training:
+                xp.multiply(g, scale, out=part)
+                return
+            part *= slope
+            part += shift
+            part += xp.multiply(g, scale, out=scratch(part, "scaled", part.shape, dtype))
 
     map_pieces(finish, pieces)
     return grad_x, grad_weight, grad_bias
@@ -261,6 +265,7 @@ def batch_norm_grad(
 # whole batch is one run, and counts as the plane of a single image.
 
 LARGE_IMAGE = 1 << 15  # numbers; measured
+LONG_RUN = 512  # places from which a plane pays as the inner loop in any image; measured
 LONG_PLANE = 32  # places from which a scalar product for every plane pays; measured
 
 
@@ -270,7 +275,33 @@ def _laid_out(x: Array, last: bool) -> Array:
     L = math.prod(x.shape[2:])
     if last:
         return side_by_side(x).reshape(1, C, L * N)
-    return x.reshape(N, C, L) if C * L > LARGE_IMAGE else x.reshape(N, C * L)
+    by_plane = C * L > LARGE_IMAGE or L >= LONG_RUN
+    return x.reshape(N, C, L) if by_plane else x.reshape(N, C * L)
+
+
+class _in_runs:
+    """Let NumPy go along each plane of ``rows`` in one loop, where planes are long.
+
+    Beside one number for each plane NumPy would fill a buffer of 8192 numbers with copies of it
+    wherever a plane is shorter, to loop over several at once; that takes as long as the arithmetic.
+    It does not where the buffer is shorter than the plane.
+    """
+
+    __slots__ = ("_usual", "_wanted")
+
+    def __init__(self, rows: Array):
+        self._wanted = rows.ndim == 3 and rows.shape[2] >= LONG_RUN and isinstance(rows, np.ndarray)
+
+    def __enter__(self) -> None:
+        if self._wanted:
+            self._usual = np.setbufsize(SHORT_BUFFER)
+
+    def __exit__(self, *error: object) -> None:
+        if self._wanted:
+            np.setbufsize(self._usual)
+
+
+SHORT_BUFFER = 128  # numbers
 
 
 def _beside(per_channel: Array, rows: Array) -> Array:
@@ -280,9 +311,13 @@ def _beside(per_channel: Array, rows: Array) -> Array:
     return array_module(rows).repeat(per_channel, rows.shape[1] // max(1, len(per_channel)))
 
 
-def _stats_bytes(rows: Array) -> int:
-    """Bytes that the statistics of one image work on."""
-    return 2 * int(rows.nbytes) // max(1, len(rows))
+def _bytes_each(rows: Array, arrays: int) -> int:
+    """Of one image, as long as it is in so many arrays.
+
+    They count by half: the calls of these kernels are short, and threads that hand over to each
+    other so often pay only from 8 MB on.
+    """
+    return arrays * int(rows.nbytes) // max(1, 2 * len(rows))
 
 
 class _Moments(NamedTuple):
@@ -299,7 +334,8 @@ def _moments(part: Array, C: int, deviation: Array) -> _Moments:
     xp = array_module(part)
     count = part.size // C
     mean = (_channel_sum(part, C) / count).astype(part.dtype)
-    xp.subtract(part, _beside(mean, part), out=deviation)
+    with _in_runs(part):
+        xp.subtract(part, _beside(mean, part), out=deviation)
     rest = _channel_sum(deviation, C) / count
     squares = _channel_dot(deviation, deviation, C) - count * rest * rest
     return _Moments(count, mean, rest, xp.maximum(squares, 0))  # rounding could leave -0.0000001

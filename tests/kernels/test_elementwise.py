@@ -60,7 +60,7 @@ def test_large_arrays_are_cut_and_have_the_bits_of_numpy(
 
 def test_work_that_just_fills_more_than_a_chunk_is_cut(usual_cuts: list[int]) -> None:
     three_arrays = 3 * np.dtype(np.float64).itemsize
-    a = drawn(parallel.CHUNK_BYTES // three_arrays + 1, dtype=np.float64)
+    a = drawn(2 * parallel.CHUNK_BYTES // three_arrays + 1, dtype=np.float64)  # count by half
     np.testing.assert_array_equal(elementwise(np.add, a, a), a + a)
     assert usual_cuts == [2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -99,7 +100,8 @@ def test_images_that_count_as_large_or_long_equal_the_reference_for_any_rank_and
 @pytest.mark.parametrize(
     ("C", "plane", "by_plane", "dot_by_plane"),
     [
-        (16, (32, 32), False, True),
+        (16, (32, 32), True, True),
+        (16, (22, 23), False, True),  # 506 places
         (64, (32, 32), True, True),
         (64, (4, 4), False, False),
         (256, (56, 56), True, True),
@@ -127,6 +129,21 @@ def test_images_lie_and_are_multiplied_by_plane_where_that_was_measured_to_be_fa
     assert rows.ndim == (3 if by_plane else 2)
     np.testing.assert_array_equal(norm._channel_dot(rows, rows, C), np.full(C, x[0, 0].size))
     assert multiplied == ([3] if dot_by_plane else [])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(("shape", "short"), [((2, 3, 512), True), ((2, 3, 511), False)])
+def test_numpys_buffers_are_short_beside_long_planes_and_as_before_afterwards(
+    shape: tuple[int, ...], short: bool, fails: bool
+) -> None:
+    before = np.getbufsize()
+    with contextlib.suppress(ZeroDivisionError), norm._in_runs(np.ones(shape)):
+        assert np.getbufsize() == (norm.SHORT_BUFFER if short else before)
+        if fails:
+            raise ZeroDivisionError
+    assert np.getbufsize() == before
+    with norm._in_runs(np.ones((2, 1536))):
+        assert np.getbufsize() == before
 
 
 @pytest.mark.parametrize("shape", [(4096, 3), (64, 3, 16, 16)])

@@ -38,6 +38,7 @@ OWN: dict[str, tuple[tuple[str, ...], str]] = {
     "kernels/parallel": (("kernels/test_parallel",), "conv"),
     "kernels/pieces": (("kernels/test_working_sets", "kernels/test_conv"), "conv"),
     "kernels/whole_plane": (("kernels/test_whole_plane",), "conv"),
+    "kernels/plan": (("kernels/test_working_sets", "kernels/test_conv"), "conv"),
     "kernels/pool": (("kernels/test_pool",), "pool"),
     "kernels/reference": (("kernels/test_reference", "kernels/test_norm"), ""),
     "kernels/reference_pool": (("kernels/test_reference", "kernels/test_pool"), ""),
