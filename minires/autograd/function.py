@@ -264,6 +264,11 @@ class Function:
     # them as they are, without a copy, and gradients that meet are added up in them.
     hands_over = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "hands_over" not in vars(cls):  # the promise of one backward is not that of another
+            cls.hands_over = False
+
     @staticmethod
     def forward(ctx: Any, *inputs: Any, **options: Any) -> Any:
         raise NotImplementedError("An operation needs a static method forward(ctx, *inputs).")
@@ -292,9 +297,9 @@ class Function:
             needs.append(node is not None)
         if gpu is not None:
             _check_devices(cls, arrays, gpu)
-        if not any_tensor and gpu is None:
-            return cls.forward(_not_recorded, *arrays, **options)
         if not any_tensor:
+            if gpu is None:
+                return cls.forward(_not_recorded, *arrays, **options)
             with using_device_of(gpu):
                 return cls.forward(_not_recorded, *arrays, **options)
         extra: tuple[Array, ...] = ()

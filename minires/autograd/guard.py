@@ -97,7 +97,7 @@ class writable:
     def __enter__(self) -> Array:
         array = self._array
         owner = _owner(array)
-        if id(owner) in _records:
+        if id(owner) in _records:  # mostly it is not: then no lock is needed
             with _lock:
                 self._open(owner)
         if self._device is not None:
@@ -112,17 +112,16 @@ class writable:
         return array
 
     def _open(self, owner: Array) -> None:
-        record = _records.get(id(owner))
-        if record is not None:
-            record.version += 1
-            for held in (
-                owner,
-                self._array,
-            ):  # a view of locked memory cannot be unlocked before it
-                record = _records.get(id(held))
-                if record is not None and record.locked:
-                    self._opened.append((held, record))
-                    held.setflags(True)
+        """Raise the version of the memory; unlock it, and then the view of it."""
+        for held in (owner,) if owner is self._array else (owner, self._array):
+            record = _records.get(id(held))
+            if record is None:
+                continue
+            if held is owner:
+                record.version += 1
+            if record.locked:
+                self._opened.append((held, record))
+                held.setflags(True)
 
     def __exit__(self, *error: Any) -> None:
         if self._device is not None:

@@ -9,11 +9,11 @@ import numpy as np
 
 from minires.autograd.function import Function
 from minires.autograd.tensor import raw
-from minires.device import array_like
+from minires.device import array_like, array_module
 from minires.errors import ShapeError, UsageError, describe
 from minires.functional.indexing import GetItem
 from minires.kernels.checks import check_arrays, number
-from minires.kernels.layout import empty_beside
+from minires.kernels.layout import empty_images_last, lies_images_last
 
 __all__ = ["pad"]
 
@@ -26,8 +26,11 @@ class Pad(Function):
         inside = tuple(slice(a, a + n) for (a, _), n in zip(widths, x.shape, strict=True))
         ctx.save_constant(inside=inside)
         shape = tuple(a + n + b for (a, b), n in zip(widths, x.shape, strict=True))
-        out = empty_beside(x, shape, x.dtype)
-        out.fill(value)
+        if lies_images_last(x):
+            out = empty_images_last(shape, x.dtype)
+            np.copyto(out, value, casting="unsafe")
+        else:
+            out = array_module(x).full(shape, value, dtype=x.dtype)
         out[inside] = x
         return out
 

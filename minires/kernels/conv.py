@@ -87,11 +87,12 @@ def conv2d(
     dtype = xp.result_type(x, weight)
     products = math.prod(shape) * (weight.size // C_out)
     pieces = cut(N, dtype.itemsize * plan.numbers, products, C_out // groups)
-    if plan.at is not None and _in_one_piece(x, pieces):
-        return whole_plane.forward(x, weight, bias, plan.at, shape)
+    if (at := _places(plan, pieces, x, weight)) is not None:
+        return whole_plane.forward(x, weight, bias, at, shape)
     filters = filters_in_groups(weight, groups)
     weights = once_a_share(lambda share: matrices(filters[:, share]))
-    out = (empty_images_last if _gives_images_last(x, weight, pieces) else xp.empty)(shape, dtype)
+    last = _gives_images_last(x, weight, groups, pieces)
+    out = (empty_images_last if last else xp.empty)(shape, dtype)
 
     def work(piece: Piece) -> None:
         part = piece.of_channels(out, groups)
@@ -139,11 +140,12 @@ def conv2d_grad_input(
     name = "conv2d_grad_input"
     plan = planned(name, x_shape, weight, None, stride, padding, dilation, groups)
     check_grad_out(name, grad_out, (x_shape[0], len(weight), *plan.size))
-    by_input = _ByInput(grad_out, weight, x_shape, groups, plan)
+    dtype = array_module(grad_out).result_type(grad_out, weight)
     products = grad_out.size * (weight.size // len(weight))
-    pieces = cut(x_shape[0], by_input.bytes_each, products, weight.shape[1])
-    if plan.at is not None and _in_one_piece(grad_out, pieces):
-        return whole_plane.grad_input(grad_out, weight, plan.at, x_shape)
+    pieces = cut(x_shape[0], dtype.itemsize * plan.numbers_by_input, products, weight.shape[1])
+    if (at := _places(plan, pieces, grad_out, weight)) is not None:
+        return whole_plane.grad_input(grad_out, weight, at, x_shape)
+    by_input = _ByInput(grad_out, weight, empty_beside(grad_out, x_shape, dtype), groups, plan)
     map_pieces(by_input.work, pieces, blas=True)
     return by_input.grad_x
 
@@ -189,8 +191,8 @@ def conv2d_grad_weight(
 
     products = grad_out.size * C_group * KH * KW
     pieces = cut(len(x), dtype.itemsize * plan.numbers, products, C_out // groups)
-    if plan.at is not None and _in_one_piece(x, pieces):
-        return whole_plane.grad_weight(grad_out, x, plan.at, weight_shape)
+    if (at := _places(plan, pieces, grad_out, x)) is not None:
+        return whole_plane.grad_weight(grad_out, x, at, weight_shape)
     found = map_pieces(work, pieces, blas=True)
     grad_weight = xp.empty(weight_shape, dtype)
     if not pieces:
@@ -220,9 +222,9 @@ def conv2d_grads(
 ) -> tuple[Array, Array]:
     """Both gradients, ``conv2d_grad_input`` and ``conv2d_grad_weight``, in one pass over the batch.
 
-    Each chunk of grad_out is unfolded once, and both are products with the same buffers; the
-    threads change hands once instead of twice.  The numbers are those of the two maps, up to
-    rounding.
+    Each chunk of grad_out is unfolded once, if it has to be, and both are products with the same
+    buffers; the threads change hands once instead of twice.  The numbers are those of the two maps,
+    up to rounding.
 
     Args:
         grad_out: (N, C_out, OH, OW).
@@ -243,14 +245,15 @@ def conv2d_grads(
     plan = planned(name, x.shape, weight, None, stride, padding, dilation, groups)
     check_grad_out(name, grad_out, (len(x), len(weight), *plan.size))
     check_floating("conv2d_grad_weight", x=x)
-    by_input = _ByInput(grad_out, weight, x.shape, groups, plan)
-    products = 2 * grad_out.size * (weight.size // len(weight))
-    pieces = cut(len(x), by_input.bytes_each, products, weight.shape[1])
-    if plan.at is not None and _in_one_piece(x, pieces):
-        grad_x = whole_plane.grad_input(grad_out, weight, plan.at, x.shape)
-        return grad_x, whole_plane.grad_weight(grad_out, x, plan.at, weight.shape)
-    found = map_pieces(partial(by_input.work_on_both, x), pieces, blas=True)
     xp = array_module(x)
+    dtype = xp.result_type(grad_out, weight)
+    products = 2 * grad_out.size * (weight.size // len(weight))
+    pieces = cut(len(x), dtype.itemsize * plan.numbers_by_input, products, weight.shape[1])
+    if (at := _places(plan, pieces, grad_out, x, weight)) is not None:
+        grad_x = whole_plane.grad_input(grad_out, weight, at, x.shape)
+        return grad_x, whole_plane.grad_weight(grad_out, x, at, weight.shape)
+    by_input = _ByInput(grad_out, weight, empty_beside(grad_out, x.shape, dtype), groups, plan)
+    found = map_pieces(partial(by_input.work_on_both, x), pieces, blas=True)
     grad_weight = xp.empty(weight.shape, xp.result_type(grad_out, x))
     reached = sum(part.reading.taps for part in plan.parts)
     if not pieces or reached < weight.shape[2] * weight.shape[3]:  # taps that see padding alone
@@ -272,16 +275,19 @@ def conv2d_grads(
     return by_input.grad_x, grad_weight
 
 
-def _in_one_piece(x: Array, pieces: list[Piece]) -> bool:
-    return len(pieces) == 1 and isinstance(x, np.ndarray)
+def _places(plan: Plan, pieces: list[Piece], *arrays: Array) -> whole_plane.Places | None:
+    """What :mod:`minires.kernels.whole_plane` needs, if it is for this work."""
+    if plan.at is None or len(pieces) != 1:
+        return None
+    numbers = all(isinstance(a, np.ndarray) and a.dtype.char in "efd" for a in arrays)
+    return plan.at if numbers else None
 
 
-def _gives_images_last(x: Array, weight: Array, pieces: list[Piece]) -> bool:
-    """Whether the output lies images last: the work is not cut, and done so without a detour."""
+def _gives_images_last(x: Array, weight: Array, groups: int, pieces: list[Piece]) -> bool:
+    """Whether the output lies images last: each piece has them all, and to move them so pays."""
     if not in_one_chunk(pieces) or not isinstance(x, np.ndarray):
         return False
-    products = weight.shape[2] * (x.shape[1] // weight.shape[1])  # kernel rows, groups
-    return images_together(to_move(x), products, weight.size)
+    return images_together(to_move(x), weight.shape[2] * groups, weight.size)
 
 
 class _ByInput:
@@ -291,15 +297,11 @@ class _ByInput:
     part, and its gradient is the sum over the pixels of x * what it reads of grad_out.
     """
 
-    def __init__(
-        self, grad_out: Array, weight: Array, x_shape: tuple[int, ...], groups: int, plan: Plan
-    ):
-        self.grad_out, self.groups, self.parts = grad_out, groups, plan.parts
-        dtype = array_module(grad_out).result_type(grad_out, weight)
-        self.grad_x = empty_beside(grad_out, x_shape, dtype)
+    def __init__(self, grad_out: Array, weight: Array, grad_x: Array, groups: int, plan: Plan):
+        self.grad_out, self.grad_x = grad_out, grad_x
+        self.groups, self.parts = groups, plan.parts
         filters = filters_in_groups(weight, groups)
         self.weights = [once_a_share(partial(_turned, filters, *part.taps)) for part in self.parts]
-        self.bytes_each = dtype.itemsize * plan.numbers_by_input
 
     def work(self, piece: Piece) -> None:
         g = in_groups(self.grad_out[piece.images], self.groups)

@@ -7,9 +7,10 @@ An array (N, C, H, W) is always indexed in this order.  Its numbers may lie in a
                                   the images in one run
 
 Images last, a convolution of small planes is three large matrix products instead of three small
-ones for every image, and a channel of batch norm is one long row.  So a convolution whose work is
-not shared out gives its output like this, and what comes after keeps the order in which it finds
-the numbers, as NumPy's own functions do.  Only the time depends on it, and the order of sums.
+ones for every image, and a channel of batch norm is one long row.  So a convolution that does not
+cut its batch gives its output like this, unless it takes more to move its images so than it
+saves, and what comes after keeps the order in which it finds the numbers, as NumPy's own functions
+do.  Only the time depends on it, and the order of sums.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ the accuracy of their dtype, without a pass in float64.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minires.device import Array, array_module
+from minires.kernels import parallel
 from minires.kernels.checks import check_batch_norm, check_grad_out
-from minires.kernels.layout import empty_beside, lies_images_last, side_by_side
+from minires.kernels.layout import empty_images_last, lies_images_last, side_by_side
 from minires.kernels.parallel import chunks, map_chunks, map_pieces, scratch
 
 __all__ = ["batch_norm", "batch_norm_grad", "batch_norm_stats", "batch_norm_train"]
@@ -45,7 +45,7 @@ def batch_norm_stats(x: Array) -> tuple[Array, Array]:
     if not x.size:
         zeros = array_module(x).zeros(x.shape[1], dtype=x.dtype)
         return zeros, zeros.copy()
-    rows = _laid_out(x, lies_images_last(x))
+    rows = _laid_out(x, _in_one_row(x))
 
     def moments(piece: slice) -> _Moments:
         return _moments(rows[piece], x.shape[1], scratch(rows, "x", rows[piece].shape, x.dtype))
@@ -80,10 +80,10 @@ def batch_norm_train(
            [ 1.]]), array([2.]), array([1.]))
     """
     check_batch_norm(x, operation="batch_norm_train", weight=weight, bias=bias)
-    out = empty_beside(x, x.shape, _widest(x, weight, bias))
+    last = _in_one_row(x)
+    out = _empty(x, _widest(x, weight, bias), last)
     if not x.size:
         return out, *batch_norm_stats(x)
-    last = lies_images_last(x)
     rows, into = _laid_out(x, last), _laid_out(out, last)
     pieces = chunks(len(rows), _bytes_each(rows, 2))
 
@@ -101,7 +101,7 @@ def batch_norm_train(
         if bias is not None:
             shift += bias
         part, shift = into[pieces[number]], _beside(shift.astype(out.dtype), rows)
-        with _in_runs(part):
+        with _short_buffers(part):
             part *= scale_beside
             part += shift
 
@@ -145,10 +145,10 @@ def batch_norm(
     """
     check_batch_norm(x, mean=mean, var=var, weight=weight, bias=bias)
     xp = array_module(x)
-    last = lies_images_last(x)
+    last = _in_one_row(x)
     rows = _laid_out(x, last)
     scale = _scale(var, weight, eps)
-    out = empty_beside(x, x.shape, _widest(x, mean, scale, bias))
+    out = _empty(x, _widest(x, mean, scale, bias), last)
     into = _laid_out(out, last)
     if not training:  # scale*x + shift; in training mean may be far from 0, and would cancel here
         mean, bias = None, -mean * scale if bias is None else bias - mean * scale
@@ -156,7 +156,7 @@ def batch_norm(
 
     def work(piece: slice) -> None:
         part = rows[piece]
-        with _in_runs(part):
+        with _short_buffers(part):
             if mean is not None:
                 part = xp.subtract(part, mean, out=into[piece])
             part = xp.multiply(part, scale, out=into[piece])
@@ -216,16 +216,16 @@ def batch_norm_grad(
     if not x.size:
         zeros = xp.zeros(C, dtype=dtype)
         return xp.zeros(x.shape, dtype=dtype), zeros, zeros.copy()
-    last = lies_images_last(x)
+    last = _in_one_row(x)
     rows, grads = _laid_out(x, last), _laid_out(grad_out, last)
-    grad_x = empty_beside(x, x.shape, dtype)
+    grad_x = _empty(x, dtype, last)
     into = _laid_out(grad_x, last)
     pieces = chunks(len(rows), _bytes_each(into, 4))
     mean = _beside(mean.astype(dtype, copy=False), rows)
 
     def sums(piece: slice) -> tuple[Array, Array]:
         deviation = into[piece]  # x - mean, for now
-        with _in_runs(deviation):
+        with _short_buffers(deviation):
             xp.subtract(rows[piece], mean, out=deviation)
         g = grads[piece]
         return _channel_sum(g, C), _channel_dot(deviation, g, C)
@@ -247,7 +247,7 @@ def batch_norm_grad(
 
     def finish(piece: slice) -> None:
         part, g = into[piece], grads[piece]
-        with _in_runs(part):
+        with _short_buffers(part):
             if not training:
                 xp.multiply(g, scale, out=part)
                 return
@@ -269,6 +269,16 @@ LONG_RUN = 512  # places from which a plane pays as the inner loop in any image;
 LONG_PLANE = 32  # places from which a scalar product for every plane pays; measured
 
 
+def _in_one_row(x: Array) -> bool:
+    """Whether a channel of ``x`` is one run; so long a one as this is better cut by images."""
+    return lies_images_last(x) and x.nbytes <= parallel.CHUNK_BYTES
+
+
+def _empty(x: Array, dtype: Any, last: bool) -> Array:
+    """Memory like ``x`` that :func:`_laid_out` can show."""
+    return empty_images_last(x.shape, dtype) if last else array_module(x).empty(x.shape, dtype)
+
+
 def _laid_out(x: Array, last: bool) -> Array:
     """(N, C, ...) as (N, C*L), or as (N, C, L) where images are large; images last (1, C, L*N)."""
     N, C = x.shape[:2]
@@ -279,7 +289,7 @@ def _laid_out(x: Array, last: bool) -> Array:
     return x.reshape(N, C, L) if by_plane else x.reshape(N, C * L)
 
 
-class _in_runs:
+class _short_buffers:
     """Let NumPy go along each plane of ``rows`` in one loop, where planes are long.
 
     Beside one number for each plane NumPy would fill a buffer of 8192 numbers with copies of it
@@ -334,7 +344,7 @@ def _moments(part: Array, C: int, deviation: Array) -> _Moments:
     xp = array_module(part)
     count = part.size // C
     mean = (_channel_sum(part, C) / count).astype(part.dtype)
-    with _in_runs(part):
+    with _short_buffers(part):
         xp.subtract(part, _beside(mean, part), out=deviation)
     rest = _channel_sum(deviation, C) / count
     squares = _channel_dot(deviation, deviation, C) - count * rest * rest
@@ -391,14 +401,7 @@ def _wide(part: Array) -> Array:
 
 
 def _ones(like: Array, length: int) -> Array:
-    if isinstance(like, np.ndarray):
-        return _numpy_ones(length, like.dtype)
-    return array_module(like).ones(length, like.dtype)
-
-
-@lru_cache(maxsize=32)
-def _numpy_ones(length: int, dtype: Any) -> np.ndarray:
-    return np.ones(length, dtype)
+    return scratch(like, "ones", (length,), like.dtype, make=np.ones)
 
 
 def _scale(var: Array, weight: Array | None, eps: float) -> Array:

@@ -331,7 +331,8 @@ def scratch(
 ) -> Array:
     """Memory to work in, on the device of ``like``; what it holds is left from before.
 
-    At first it is what ``make`` makes: zeros that nobody writes to stay zeros.
+    ``make`` is ``np.empty``, or ``np.zeros`` or ``np.ones`` for numbers that nobody writes to and
+    that stay as they are.
 
     It belongs to the calling thread and to the piece of work that it is in, and the next piece that
     asks for the same name gets the same memory: so fresh memory, which costs more than the
@@ -339,28 +340,25 @@ def scratch(
     name, dtype and depth of nesting.
     """
     if not isinstance(like, np.ndarray):
-        return array_module(like).empty(shape, dtype)
+        return getattr(array_module(like), make.__name__)(shape, dtype)
     here = _regime.here
     key = here.nesting, name, dtype
-    memory, views = here.scratch.get(key, _NO_MEMORY)
-    view = views.get(shape)
-    if view is not None:
-        return view
+    kept = here.scratch.get(key)
+    if kept is not None and shape in kept[1]:
+        return kept[1][shape]
     size = math.prod(shape)
     if size * dtype.itemsize > 8 * CHUNK_BYTES:
-        return np.empty(shape, dtype)
-    if memory.size < size or memory is _NO_MEMORY[0]:
-        memory, views = here.scratch[key] = make(size, dtype), {}
+        return make(shape, dtype)
+    if kept is None or kept[0].size < size:
+        kept = here.scratch[key] = make(size, dtype), {}
+    memory, views = kept
     if len(views) == MOST_VIEWS:
         views.clear()
     view = views[shape] = memory[:size].reshape(shape)
     return view
 
 
-MOST_VIEWS = 100
-
-
-_NO_MEMORY: tuple[Array, dict[tuple[int, ...], Array]] = np.empty(0), {}
+MOST_VIEWS = 100  # of one memory: enough for the shapes of a network
 
 
 def _get_pool() -> ThreadPoolExecutor:

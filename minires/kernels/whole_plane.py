@@ -39,7 +39,7 @@ class Places(NamedTuple):
     turned: np.ndarray  # (C*P, M*O): BLAS could turn a matrix itself, with larger errors
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def places(
     weight: tuple[int, ...],
     image: tuple[int, ...],
@@ -73,7 +73,10 @@ def places(
         return None
     first = np.arange(M * C).reshape(M, 1, C, 1) * (KH * KW)
     at = (first + taps[:, None, :]).reshape(M * len(taps), -1)
-    return Places(at, at.T.copy())
+    found = Places(at, at.T.copy())
+    for array in found:
+        array.setflags(write=False)
+    return found
 
 
 def _taps(K: int, size: int, out: int, S: int, P: int, D: int) -> np.ndarray | None:

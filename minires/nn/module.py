@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from contextlib import nullcontext
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -86,27 +87,23 @@ class Module(Hooked):
         raise NotImplementedError(f"{type(self).__name__} must define forward().")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        if blas_is_held():
-            return self._call(inputs, options)
-        with one_blas_thread():  # once around the whole network, not around each of its products
-            return self._call(inputs, options)
-
-    def _call(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         try:
-            for pre_hook in list(self._forward_pre_hooks.values()):
-                changed = pre_hook(self, inputs)
-                if changed is not None:
-                    inputs = changed if isinstance(changed, tuple) else (changed,)
-            backward = None
-            if (self._backward_hooks or self._backward_pre_hooks) and recording.get():
-                backward = BackwardHooks(self)
-                inputs = backward.enter(inputs)
-            out = self.forward(*inputs, **options)
-            for hook in list(self._forward_hooks.values()):
-                changed = hook(self, inputs, out)
-                if changed is not None:
-                    out = changed
-            return out if backward is None else backward.leave(out)
+            # Once around the whole network, not around each of its products.
+            with _as_it_is if blas_is_held() else one_blas_thread():
+                for pre_hook in list(self._forward_pre_hooks.values()):
+                    changed = pre_hook(self, inputs)
+                    if changed is not None:
+                        inputs = changed if isinstance(changed, tuple) else (changed,)
+                backward = None
+                if (self._backward_hooks or self._backward_pre_hooks) and recording.get():
+                    backward = BackwardHooks(self)
+                    inputs = backward.enter(inputs)
+                out = self.forward(*inputs, **options)
+                for hook in list(self._forward_hooks.values()):
+                    changed = hook(self, inputs, out)
+                    if changed is not None:
+                        out = changed
+                return out if backward is None else backward.leave(out)
         except MiniresError as error:
             self._note_place(error)
             raise
@@ -158,8 +155,9 @@ class Module(Hooked):
         if table == "_parameters":
             self._refuse_over_method(name, value)
         self.__dict__[table][name] = value
-        # Here it is found, in place of a part of the class too: branch, skip_scale.
-        self.__dict__[name] = value
+        self.__dict__.pop(name, None)
+        if hasattr(type(self), name):  # in place of a part of the class: branch, skip_scale
+            self.__dict__[name] = value
 
     def _refuse_over_method(self, name: str, value: Any) -> None:
         """A list under the name of a method (branch) could not be called in its place."""
@@ -173,9 +171,12 @@ class Module(Hooked):
                 "nn.ReLU()."
             )
 
-    if TYPE_CHECKING:  # what is registered under its name
-
-        def __getattr__(self, name: str) -> Any: ...
+    def __getattr__(self, name: str) -> Any:  # only called when the ordinary look-up fails
+        own = self.__dict__
+        for table in ("_parameters", "_modules", "_buffers"):
+            if table in own and name in own[table]:
+                return own[table][name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
         for table in (self._parameters, self._modules, self._buffers):
@@ -395,6 +396,9 @@ class Module(Hooked):
             lines += [f"  ({name}): {first}", *(f"  {line}" for line in rest)]
         head = f"{type(self).__name__}({self.extra_repr()}"
         return head + ")" if not lines else "\n".join([head, *lines, ")"])
+
+
+_as_it_is = nullcontext()
 
 
 def _a(value: Any) -> str:

@@ -134,3 +134,19 @@ def test_a_second_pass_adds_and_leaves_what_was_taken_out_before_alone() -> None
     out.backward()
     np.testing.assert_array_equal(first.data, before)
     np.testing.assert_array_equal(weight.grad.data, 2 * before)
+
+
+def test_an_operation_made_of_one_that_hands_over_does_not_promise_it() -> None:
+    class StraightThrough(Conv2d):
+        @staticmethod
+        def backward(ctx: Any, grad_out: Any) -> Any:
+            return grad_out, None, None
+
+    assert not StraightThrough.hands_over
+    x, z = (mr.tensor(np.arange(4.0).reshape(1, 1, 2, 2), requires_grad=True) for _ in range(2))
+    weight = mr.tensor(np.full((1, 1, 1, 1), 2.0))
+    how = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    u, v = (StraightThrough.apply(x, weight, None, **how) for _ in range(2))
+    (z * 1.0 + u + v).backward(mr.tensor(np.ones((1, 1, 2, 2))))
+    np.testing.assert_array_equal(z.grad.data, np.ones((1, 1, 2, 2)))
+    np.testing.assert_array_equal(x.grad.data, np.full((1, 1, 2, 2), 2.0))

@@ -179,3 +179,22 @@ def test_large_work_is_shared_out_and_its_images_come_one_after_the_other() -> N
     layer = nn.Conv2d(16, 16, 3, padding=1)
     out = layer(mr.tensor(drawn(32, 16, 32, 32, dtype=np.float32)))
     assert out.data.flags.c_contiguous
+
+
+def test_padding_with_a_number_that_the_dtype_cannot_hold_is_as_numpys_own() -> None:
+    x = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
+    with np.errstate(invalid="ignore"):
+        expected = F.pad(x, (1, 1), value=-1)
+        np.testing.assert_array_equal(F.pad(last(x), (1, 1), value=-1), expected)
+
+
+def test_large_arrays_that_lie_so_are_cut_by_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = drawn(6, 3, 4, 5)
+    expected = reference.batch_norm_train(x, None, None)
+    monkeypatch.setattr(parallel, "CHUNK_BYTES", x.nbytes // 2)
+    for found, other in zip(norm.batch_norm_train(last(x)), expected, strict=True):
+        np.testing.assert_allclose(found, other, rtol=1e-10, atol=1e-12)
+    grads = norm.batch_norm_grad(x, last(x), *expected[1:])
+    for one, two in zip(grads, reference.batch_norm_grad(x, x, *expected[1:]), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-12)
+    assert not norm._in_one_row(last(x))

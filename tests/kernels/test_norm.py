@@ -137,12 +137,12 @@ def test_numpys_buffers_are_short_beside_long_planes_and_as_before_afterwards(
     shape: tuple[int, ...], short: bool, fails: bool
 ) -> None:
     before = np.getbufsize()
-    with contextlib.suppress(ZeroDivisionError), norm._in_runs(np.ones(shape)):
+    with contextlib.suppress(ZeroDivisionError), norm._short_buffers(np.ones(shape)):
         assert np.getbufsize() == (norm.SHORT_BUFFER if short else before)
         if fails:
             raise ZeroDivisionError
     assert np.getbufsize() == before
-    with norm._in_runs(np.ones((2, 1536))):
+    with norm._short_buffers(np.ones((2, 1536))):
         assert np.getbufsize() == before
 
 

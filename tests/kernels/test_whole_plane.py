@@ -145,3 +145,21 @@ def test_long_sums_are_cut_here_too(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(conv.conv2d(x, weight, padding=1), whole, rtol=1e-12)
     assert asked == [36]
     assert len(short_sums(129)) == 2
+
+
+def test_numbers_wider_than_float64_are_left_to_shifted_products(used: list[str]) -> None:
+    x, weight = drawn(5, 3, 2, 2), drawn(4, 3, 3, 3)
+    g = drawn(5, 4, 2, 2)
+    wide = [array.astype(np.longdouble) for array in (g, x, weight)]
+    found = conv.conv2d_grads(*wide, padding=1)
+    for one, other in zip(found, reference.conv2d_grads(g, x, weight, padding=1), strict=True):
+        assert one.dtype == np.longdouble
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    if np.dtype(np.longdouble).itemsize > 8:
+        assert used == []
+
+
+def test_the_places_of_all_networks_cannot_be_written_to() -> None:
+    found = places((2, 3, 3, 3), (2, 2), (2, 2), (1, 1), (1, 1), (1, 1))
+    assert found is not None
+    assert not any(array.flags.writeable for array in found)
