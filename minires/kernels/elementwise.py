@@ -90,9 +90,7 @@ def relu_grad_input(grad_out: Array, out: Array) -> Array:
     >>> relu_grad_input(np.array([5.0, 5.0]), np.array([0.0, 2.0]))
     array([0., 5.])
     """
-    if out.nbytes < FEW_BYTES:
-        return grad_out * (out != 0)
-    return elementwise(_masked, grad_out, out)
+    return _masked(grad_out, out) if out.nbytes < FEW_BYTES else elementwise(_masked, grad_out, out)
 
 
 def _max_with_0(x: Array, out: Array | None = None) -> Array:
