@@ -19,17 +19,7 @@ from minires.kernels.layout import (
     lies_images_last,
     side_by_side,
 )
-
-
-def drawn(*shape: int, dtype: Any = np.float64) -> np.ndarray:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(dtype)
-
-
-def last(x: np.ndarray) -> np.ndarray:
-    """The same numbers, images last."""
-    copy = empty_images_last(x.shape, x.dtype)
-    copy[...] = x
-    return copy
+from tests.kernels.laid_out import drawn, images_last
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 2), (5, 2, 3), (5, 2, 3, 4), (0, 2, 3, 4), (5, 0, 3)])
@@ -45,9 +35,9 @@ def test_an_array_made_images_last_owns_its_memory_and_lies_so(shape: tuple[int,
 def test_numpys_own_arrays_do_not_lie_so_but_slices_and_what_numpy_makes_of_one_that_does() -> None:
     x = drawn(5, 2, 3, 4)
     assert not lies_images_last(x)
-    assert lies_images_last(last(x)[:, :, ::2, ::2])
-    assert lies_images_last(last(x) + last(x))
-    assert lies_images_last(empty_beside(last(x), (7, 1, 2), np.float32))
+    assert lies_images_last(images_last(x)[:, :, ::2, ::2])
+    assert lies_images_last(images_last(x) + images_last(x))
+    assert lies_images_last(empty_beside(images_last(x), (7, 1, 2), np.float32))
     assert not lies_images_last(empty_beside(x, (7, 1, 2), np.float32))
 
 
@@ -78,12 +68,12 @@ def test_convolutions_of_any_layout_equal_the_reference(
     g = drawn(*out.shape)
     grads = reference.conv2d_grads(g, x, weight, **how)
     near: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
-    for lay_x in (np.array, last):
+    for lay_x in (np.array, images_last):
         found = conv.conv2d(lay_x(x), weight, **how)
         np.testing.assert_allclose(found, out, **near)
-        if chunk_bytes == 1 << 22 and lay_x is last and count > 1:
+        if chunk_bytes == 1 << 22 and lay_x is images_last and count > 1:
             assert lies_images_last(found)
-        for lay_g in (np.array, last):
+        for lay_g in (np.array, images_last):
             both = conv.conv2d_grads(lay_g(g), lay_x(x), weight, **how)
             alone = (
                 conv.conv2d_grad_input(lay_g(g), weight, x.shape, **how),
@@ -101,8 +91,8 @@ def test_shares_of_the_filters_of_images_that_lie_so(monkeypatch: pytest.MonkeyP
     x, weight = drawn(3, 8, 5, 5), drawn(4, 4, 3, 3)
     how = {"padding": 1, "groups": 2}
     out = reference.conv2d(x, weight, **how)
-    np.testing.assert_allclose(conv.conv2d(last(x), weight, **how), out, atol=1e-10)
-    found = conv.conv2d_grads(last(out), last(x), weight, **how)
+    np.testing.assert_allclose(conv.conv2d(images_last(x), weight, **how), out, atol=1e-10)
+    found = conv.conv2d_grads(images_last(out), images_last(x), weight, **how)
     for one, expected in zip(found, reference.conv2d_grads(out, x, weight, **how), strict=True):
         np.testing.assert_allclose(one, expected, atol=1e-10)
 
@@ -114,11 +104,11 @@ def test_batch_norm_gives_what_it_got(shape: tuple[int, ...], training: bool) ->
     mean, var = reference.batch_norm_stats(x)
     weight, bias = drawn(3), drawn(3) + 1.0
     how = {"eps": 0.1, "training": training}
-    out = norm.batch_norm(last(x), mean, var, weight, bias, **how)
+    out = norm.batch_norm(images_last(x), mean, var, weight, bias, **how)
     np.testing.assert_allclose(out, reference.batch_norm(x, mean, var, weight, bias, **how))
     assert lies_images_last(out)
-    for grad_out in (g, last(g)):
-        found = norm.batch_norm_grad(grad_out, last(x), mean, var, weight, **how)
+    for grad_out in (g, images_last(g)):
+        found = norm.batch_norm_grad(grad_out, images_last(x), mean, var, weight, **how)
         expected = reference.batch_norm_grad(g, x, mean, var, weight, **how)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
@@ -131,10 +121,12 @@ def test_relu_keeps_the_layout_and_its_gradient_takes_that_of_the_output(
     size: int, dtype: Any
 ) -> None:
     x, g = drawn(4, 3, size, size, dtype=dtype), drawn(4, 3, size, size, dtype=dtype)[::-1]
-    out = elementwise.relu(last(x))
+    out = elementwise.relu(images_last(x))
     np.testing.assert_array_equal(out, np.maximum(x, 0))
-    np.testing.assert_array_equal(elementwise.add_relu(last(x), last(g)), np.maximum(x + g, 0))
-    for grad_out in (g, last(g)):
+    np.testing.assert_array_equal(
+        elementwise.add_relu(images_last(x), images_last(g)), np.maximum(x + g, 0)
+    )
+    for grad_out in (g, images_last(g)):
         found = elementwise.relu_grad_input(grad_out, out)
         np.testing.assert_array_equal(found, g * (x > 0))
         assert found.dtype == dtype
@@ -144,7 +136,7 @@ def test_relu_keeps_the_layout_and_its_gradient_takes_that_of_the_output(
 
 def test_padding_keeps_the_layout() -> None:
     x = drawn(4, 3, 5, 5)
-    found = F.pad(last(x)[:, :, ::2, ::2], (1, 0, 0, 2, 1, 1), value=7.0)
+    found = F.pad(images_last(x)[:, :, ::2, ::2], (1, 0, 0, 2, 1, 1), value=7.0)
     np.testing.assert_array_equal(found, F.pad(x[:, :, ::2, ::2], (1, 0, 0, 2, 1, 1), value=7.0))
     assert lies_images_last(found)
 
@@ -185,16 +177,16 @@ def test_padding_with_a_number_that_the_dtype_cannot_hold_is_as_numpys_own() -> 
     x = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
     with np.errstate(invalid="ignore"):
         expected = F.pad(x, (1, 1), value=-1)
-        np.testing.assert_array_equal(F.pad(last(x), (1, 1), value=-1), expected)
+        np.testing.assert_array_equal(F.pad(images_last(x), (1, 1), value=-1), expected)
 
 
 def test_large_arrays_that_lie_so_are_cut_by_images(monkeypatch: pytest.MonkeyPatch) -> None:
     x = drawn(6, 3, 4, 5)
     expected = reference.batch_norm_train(x, None, None)
     monkeypatch.setattr(parallel, "CHUNK_BYTES", x.nbytes // 2)
-    for found, other in zip(norm.batch_norm_train(last(x)), expected, strict=True):
+    for found, other in zip(norm.batch_norm_train(images_last(x)), expected, strict=True):
         np.testing.assert_allclose(found, other, rtol=1e-10, atol=1e-12)
-    grads = norm.batch_norm_grad(x, last(x), *expected[1:])
+    grads = norm.batch_norm_grad(x, images_last(x), *expected[1:])
     for one, two in zip(grads, reference.batch_norm_grad(x, x, *expected[1:]), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-12)
-    assert not norm._in_one_row(last(x))
+    assert not norm._in_one_row(images_last(x))

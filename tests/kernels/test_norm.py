@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minires.kernels import get_num_threads, norm, parallel, reference, set_num_threads
-from minires.kernels.layout import empty_images_last
+from tests.kernels.laid_out import images_last
 
 quick = settings(deadline=None, max_examples=60)
 SHAPES = st.one_of(
@@ -19,13 +19,6 @@ SHAPES = st.one_of(
     st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5)),
     st.tuples(*(st.integers(1, n) for n in (5, 3, 4, 5))),
 )
-
-
-def images_last(x: np.ndarray) -> np.ndarray:
-    copy = empty_images_last(x.shape, x.dtype)
-    copy[...] = x
-    return copy
-
 
 EPS = 0.1  # keeps channels of one value well behaved
 

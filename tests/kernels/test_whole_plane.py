@@ -8,19 +8,9 @@ import numpy as np
 import pytest
 
 from minires.kernels import conv, parallel, reference, whole_plane
-from minires.kernels.layout import empty_images_last, lies_images_last
+from minires.kernels.layout import lies_images_last
 from minires.kernels.whole_plane import places
-
-
-def drawn(*shape: int, dtype: Any = np.float64) -> np.ndarray:
-    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(dtype)
-
-
-def last(x: np.ndarray) -> np.ndarray:
-    copy = empty_images_last(x.shape, x.dtype)
-    copy[...] = x
-    return copy
-
+from tests.kernels.laid_out import drawn, images_last
 
 # (H, W) of the image, (KH, KW) of the kernel, and how: all such that every output sees everything.
 SEEN: list[tuple[tuple[int, int], tuple[int, int], dict[str, Any]]] = [
@@ -51,17 +41,17 @@ def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("images_last", [False, True])
+@pytest.mark.parametrize("last", [False, True], ids=["images first", "images last"])
 @pytest.mark.parametrize(("image", "kernel", "how"), SEEN, ids=str)
 def test_all_maps_equal_the_reference(
     image: tuple[int, int],
     kernel: tuple[int, int],
     how: dict[str, Any],
-    images_last: bool,
+    last: bool,
     dtype: Any,
     used: list[str],
 ) -> None:
-    lay = last if images_last else np.array
+    lay = images_last if last else np.array
     x, weight, bias = drawn(5, 3, *image), drawn(4, 3, *kernel), drawn(4)
     out = reference.conv2d(x, weight, bias, **how)
     g = drawn(*out.shape)
