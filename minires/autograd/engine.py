@@ -266,7 +266,7 @@ def _run(
             grads[node] = before + grad
         else:
             with using_device_of(before):
-                # One that was handed on stays as it is.
+                # An array that others may hold is not written to.
                 into = before if node in ours else None
                 total = elementwise(array_module(before).add, before, grad, out=into)
             grads[node] = as_array(total)
@@ -283,6 +283,7 @@ def _run(
                 grad = _call_hooks(node, grad)
             if targets is None:
                 if node.keeps_grad:
+                    # All but a leaf go on to use the array themselves, or to hand it on.
                     _accumulate(node, grad, node in ours and isinstance(node, Leaf))
             elif node in targets:
                 found[node] = _as_tensor(grad)

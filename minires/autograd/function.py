@@ -260,8 +260,9 @@ class Function:
     """
 
     uses_kernels = False  # whether the node must remember the rung of kernels.use(...)
-    # Whether ordinary backward returns arrays in which nobody else has a share: then a leaf keeps
-    # them as they are, without a copy, and gradients that meet are added up in them.
+    # Whether backward, without create_graph, returns only fresh arrays: none is grad_out or saved,
+    # a view of one, or returned twice.  Then a leaf keeps them as they are, without a copy, and
+    # gradients that meet are added up in them.
     hands_over = False
 
     def __init_subclass__(cls, **options: Any) -> None:

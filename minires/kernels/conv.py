@@ -7,8 +7,8 @@ derivative of the others:
     grad_x      = conv2d_grad_input(grad_out, weight)      the adjoint in x
     grad_weight = conv2d_grad_weight(grad_out, x)          the adjoint in weight
 
-Each says here where its taps read from; how the numbers are multiplied is
-:mod:`minires.kernels.shifted`.
+Where taps read from is worked out in :mod:`minires.kernels.plan`; how the numbers are multiplied is
+:mod:`minires.kernels.shifted`, or :mod:`minires.kernels.whole_plane` for the smallest planes.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ def conv2d_grads(
     >>> grad_x.item(), grad_weight.item()
     (21.0, 15.0)
     """
-    name = "conv2d_grad_input"
+    name = "conv2d_grad_input"  # the one of the two that an error names
     plan = planned(name, x.shape, weight, None, stride, padding, dilation, groups)
     check_grad_out(name, grad_out, (len(x), len(weight), *plan.size))
     check_floating("conv2d_grad_weight", x=x)
@@ -279,8 +279,8 @@ def _places(plan: Plan, pieces: list[Piece], *arrays: Array) -> whole_plane.Plac
     """What :mod:`minires.kernels.whole_plane` needs, if it is for this work."""
     if plan.at is None or len(pieces) != 1:
         return None
-    numbers = all(isinstance(a, np.ndarray) and a.dtype.char in "efd" for a in arrays)
-    return plan.at if numbers else None
+    usual = all(isinstance(a, np.ndarray) and a.dtype.char in "efd" for a in arrays)
+    return plan.at if usual else None
 
 
 def _gives_images_last(x: Array, weight: Array, groups: int, pieces: list[Piece]) -> bool:
@@ -291,7 +291,7 @@ def _gives_images_last(x: Array, weight: Array, groups: int, pieces: list[Piece]
 
 
 class _ByInput:
-    """The gradient by the input, a chunk at a time: S*S convolutions of grad_out, plan.parts.
+    """The gradient by the input, a chunk at a time: for each part a convolution of grad_out.
 
     The gradient by the weight can be had from the same numbers.  A tap of the kernel belongs to one
     part, and its gradient is the sum over the pixels of x * what it reads of grad_out.

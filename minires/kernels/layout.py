@@ -6,11 +6,12 @@ An array (N, C, H, W) is always indexed in this order.  Its numbers may lie in a
     images last     c, h, w, n    side by side, as in Krizhevsky's cuda-convnet: each pixel of all
                                   the images in one run
 
-Images last, a convolution of small planes is three large matrix products instead of three small
-ones for every image, and a channel of batch norm is one long row.  So a convolution that does not
-cut its batch gives its output like this, unless it takes more to move its images so than it
-saves, and what comes after keeps the order in which it finds the numbers, as NumPy's own functions
-do.  Only the time depends on it, and the order of sums.
+Images last, a convolution of small planes is one large matrix product for each kernel row instead
+of a small one for every image, and a channel of batch norm is one long row.  So a convolution that
+does not cut its batch gives its output like this, unless it takes more to move its images so than
+it saves.  Batch norm (of up to 4 MB), ReLU and padding keep the order in which they find the
+numbers, as NumPy's own elementwise functions do; pooling does not.  Only the time depends on it,
+and the order of sums.
 """
 
 from __future__ import annotations

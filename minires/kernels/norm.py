@@ -60,8 +60,8 @@ def batch_norm_train(
 ) -> tuple[Array, Array, Array]:
     """:func:`batch_norm` with the statistics of the batch, and these.
 
-    For its variance each chunk takes its own mean from x.  That is kept, in the place of the
-    output, and what the mean of the chunk is off that of the batch is part of the shift.
+    For its variance each chunk takes its own mean from x.  What is left is kept, in the place of
+    the output, and what the mean of the chunk is off that of the batch is part of the shift.
 
     Args:
         x: (N, C) or (N, C, ...).
@@ -270,7 +270,7 @@ LONG_PLANE = 32  # places from which a scalar product for every plane pays; meas
 
 
 def _in_one_row(x: Array) -> bool:
-    """Whether a channel of ``x`` is one run; so long a one as this is better cut by images."""
+    """Whether a channel of ``x`` is one run and ``x`` fits a chunk; larger is cut by images."""
     return lies_images_last(x) and x.nbytes <= parallel.CHUNK_BYTES
 
 
@@ -322,10 +322,10 @@ def _beside(per_channel: Array, rows: Array) -> Array:
 
 
 def _bytes_each(rows: Array, arrays: int) -> int:
-    """Of one image, as long as it is in so many arrays.
+    """Bytes of one image in so many arrays, counted by half.
 
-    They count by half: the calls of these kernels are short, and threads that hand over to each
-    other so often pay only from 8 MB on.
+    The calls of these kernels are short, and threads that hand over to each other so often pay only
+    where chunks are of 8 MB.
     """
     return arrays * int(rows.nbytes) // max(1, 2 * len(rows))
 

@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     size: Pair  # of the output
     reading: Reading  # of x, by the outputs
     numbers: int  # that forward and the gradient by the weight work on, for each image
-    parts: list[Part]  # of the gradient by the input: S*S convolutions of grad_out
+    parts: tuple[Part, ...]  # of the gradient by the input: at most S*S convolutions of grad_out
     numbers_by_input: int  # that the largest of these works on
     at: whole_plane.Places | None  # if every output sees the whole plane
 
@@ -62,28 +62,28 @@ def planned(
         plan = _plan(
             shape_of(x)[1:],
             shape_of(weight),
-            None if bias is None else shape_of(bias),
             *(pair(stride), pair(padding), pair(dilation), groups),
         )
     except (MiniresError, TypeError):
         # The same again, with the arrays at hand for its message.
         check_conv2d(x, weight, bias, stride, padding, dilation, groups, operation=operation)
         raise
+    if bias is not None and shape_of(bias) != shape_of(weight)[:1]:
+        check_conv2d(x, weight, bias, stride, padding, dilation, groups, operation=operation)
     check_floating(operation, x=x, weight=weight, bias=bias)
     return plan
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _plan(
     image: tuple[int, ...],
     weight: tuple[int, ...],
-    bias: tuple[int, ...] | None,
     stride: Pair,
     padding: Pair,
     dilation: Pair,
     groups: int,
 ) -> Plan:
-    size = check_conv2d((1, *image), weight, bias, stride, padding, dilation, groups)
+    size = check_conv2d((1, *image), weight, None, stride, padding, dilation, groups)
     (C, *plane), (C_out, _, *kernel) = image, weight
     # Output (i, j) reads with tap (kh, kw) at i*stride + kh*dilation - padding.
     rows, columns = (
@@ -100,13 +100,13 @@ def _plan(
             part = Part((r.pixels, c.pixels), (r.taps, c.taps), Reading(r.offsets, c.offsets, 1, 1))
             parts.append(part)
             height, width = (len(range(n)[p]) for n, p in zip(plane, part.pixels, strict=True))
-            numbers = working_set(C_out, C, part.reading, height, width)
-            numbers_by_input = max(numbers_by_input, numbers)
-    at = None
+            of_part = working_set(C_out, C, part.reading, height, width)
+            numbers_by_input = max(numbers_by_input, of_part)
+    at = None  # with more pixels than taps, some pixel goes unread
     if groups == 1 and math.prod(plane) <= math.prod(kernel):
         at = whole_plane.places(weight, tuple(plane), size, stride, padding, dilation)
     numbers = working_set(C, C_out, reading, *size)
-    return Plan(size, reading, numbers, parts, numbers_by_input, at)
+    return Plan(size, reading, numbers, tuple(parts), numbers_by_input, at)
 
 
 class _Remainder(NamedTuple):

@@ -1,9 +1,10 @@
 """Convolution as a few matrix products with shifted views of an image that is unfolded sideways.
 
 Letters: n images in a chunk of the batch, G groups, C channels a group of the input and M of the
-output (in the gradient by the input the "image" is grad_out, and the two change places); H rows
-and W columns of the image, KH and KW of the kernel, OH and OW of the output.  A tap is one place
-(kh, kw) of the kernel.  The inner size of a product is the length of the sums that it takes.
+output (in the gradient by the input the "image" is grad_out, and the two change places); H rows and
+W columns of the image, KH and KW of the kernel, OH and OW of the output.  A tap is one place (kh,
+kw) of the kernel; deep is how many numbers lie in a pixel: n with the images together, else 1.  The
+inner size of a product is the length of the sums that it takes.
 
 im2col copies the image KH*KW times, once for each tap.  Here it is copied KW times, once for each
 column of the kernel, moved sideways so that every output finds its number in its own column:
@@ -32,11 +33,12 @@ by the weight is the same products the other way round:
     grad_weight_kh^T = sum over the images of  unfolded[:, rows of kh] @ grad_out^T
     (KW*C, M)                                  (KW*C, OH*OW)   (OH*OW, M)
 
-It can be had from the unfolded grad_out too, as the sum over the pixels of what the taps read of
-grad_out times x.  So where both gradients are asked for, grad_out is unfolded once, and x is not.
+This gradient can be had from the unfolded grad_out too, as the sum over the pixels of what the taps
+read of grad_out times x.  So where both gradients are asked for, grad_out is unfolded once, and x
+is not.
 
 Small planes make small matrices.  Then all images of a chunk lie side by side in one, with the
-image as the last axis: the "image" above has n numbers in each column, and all else stays as it is.
+image as the last axis: the "image" above has n numbers in each pixel, and all else stays as it is.
 Images that lie so in memory already (kernels/layout.py) need not be moved for it.
 """
 
