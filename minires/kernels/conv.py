@@ -253,7 +253,7 @@ def conv2d_grads(
         grad_x = whole_plane.grad_input(grad_out, weight, at, x.shape)
         return grad_x, whole_plane.grad_weight(grad_out, x, at, weight.shape)
     by_input = _ByInput(grad_out, weight, empty_beside(grad_out, x.shape, dtype), groups, plan)
-    found = map_pieces(partial(by_input.work_on_both, x), pieces, blas=True)
+    found = map_pieces(partial(by_input.work, x=x), pieces, blas=True)
     grad_weight = xp.empty(weight.shape, xp.result_type(grad_out, x))
     reached = sum(part.reading.taps for part in plan.parts)
     if not pieces or reached < weight.shape[2] * weight.shape[3]:  # taps that see padding alone
@@ -303,22 +303,19 @@ class _ByInput:
         filters = filters_in_groups(weight, groups)
         self.weights = [once_a_share(partial(_turned, filters, *part.taps)) for part in self.parts]
 
-    def work(self, piece: Piece) -> None:
+    def work(self, piece: Piece, x: Array | None = None) -> list[Array]:
+        """Fill this piece of grad_x; with x, give the gradient by the weight of each part too."""
         g = in_groups(self.grad_out[piece.images], self.groups)
         grad_x = piece.of_channels(self.grad_x, self.groups)
-        share = piece.share(self.grad_x.shape[1] // self.groups)
-        for part, weights in zip(self.parts, self.weights, strict=True):
-            correlate(g, weights(share), part.reading, grad_x[(..., *part.pixels)])
-
-    def work_on_both(self, x: Array, piece: Piece) -> list[Array]:
-        """The same, and for each part the gradient by its share of the weight."""
-        g = in_groups(self.grad_out[piece.images], self.groups)
-        grad_x, x = (piece.of_channels(array, self.groups) for array in (self.grad_x, x))
+        x = None if x is None else piece.of_channels(x, self.groups)
         share = piece.share(self.grad_x.shape[1] // self.groups)
         found = []
         for part, weights in zip(self.parts, self.weights, strict=True):
             mine = (..., *part.pixels)
-            found.append(correlate_both(g, weights(share), part.reading, grad_x[mine], x[mine]))
+            if x is None:
+                correlate(g, weights(share), part.reading, grad_x[mine])
+            else:
+                found.append(correlate_both(g, weights(share), part.reading, grad_x[mine], x[mine]))
         return found
 
 

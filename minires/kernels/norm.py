@@ -93,7 +93,7 @@ def batch_norm_train(
     parts = map_pieces(moments, pieces, blas=True)
     mean, var = _combined(parts)
     var = var.astype(x.dtype)
-    scale = _scale(var, weight, eps)
+    scale = _scale(_inverse_std(var, eps), weight)
     scale_beside = _beside(scale, rows)
 
     def finish(number: int) -> None:
@@ -147,7 +147,7 @@ def batch_norm(
     xp = array_module(x)
     last = _in_one_row(x)
     rows = _laid_out(x, last)
-    scale = _scale(var, weight, eps)
+    scale = _scale(_inverse_std(var, eps), weight)
     out = _empty(x, _widest(x, mean, scale, bias), last)
     into = _laid_out(out, last)
     if not training:  # scale*x + shift; in training mean may be far from 0, and would cancel here
@@ -210,8 +210,8 @@ def batch_norm_grad(
     check_grad_out("batch_norm_grad", grad_out, x.shape)
     xp = array_module(x)
     C = x.shape[1]
-    inverse_std = _scale(var, None, eps)
-    scale = inverse_std if weight is None else inverse_std * weight
+    inverse_std = _inverse_std(var, eps)
+    scale = _scale(inverse_std, weight)
     dtype = _widest(grad_out, x, mean, scale)
     if not x.size:
         zeros = xp.zeros(C, dtype=dtype)
@@ -404,8 +404,11 @@ def _ones(like: Array, length: int) -> Array:
     return scratch(like, "ones", (length,), like.dtype, make=np.ones)
 
 
-def _scale(var: Array, weight: Array | None, eps: float) -> Array:
-    inverse_std = 1.0 / array_module(var).sqrt(var + eps)
+def _inverse_std(var: Array, eps: float) -> Array:
+    return 1.0 / array_module(var).sqrt(var + eps)
+
+
+def _scale(inverse_std: Array, weight: Array | None) -> Array:
     return inverse_std if weight is None else inverse_std * weight
 
 

@@ -30,7 +30,7 @@ class Piece(NamedTuple):
 
     def share(self, channels: int) -> slice:
         """This piece's share of the channels of a group."""
-        if self.shares == 1:
+        if self.shares == 1:  # the common case, and quick
             return slice(0, channels)
         bounds = (channels * i // self.shares for i in (self.number, self.number + 1))
         return slice(*bounds)
